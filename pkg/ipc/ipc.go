@@ -1,0 +1,279 @@
+// Package ipc carries framed messages and file descriptors between the
+// programs over Unix stream sockets, and tells who the peer is.
+//
+// A frame is a 6-byte head (payload length, big-endian 32 bits; type, 1 byte;
+// number of descriptors, 1 byte) and the payload. A connection opens with a
+// hello frame each way that names the protocol and its version.
+package ipc
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// MaxFrame is the largest payload; a longer one is a protocol error.
+const MaxFrame = 1 << 20
+
+// maxFDs is the most descriptors that one frame carries.
+const maxFDs = 4
+
+// typeHello opens a connection; protocols use types from 1 on.
+const typeHello = 0
+
+// ErrProtocol is every violation of the framing.
+var ErrProtocol = errors.New("internal protocol error")
+
+// Conn is one framed connection. ReadFrame may be used by one goroutine at a
+// time; writes may come from several.
+type Conn struct {
+	c    *net.UnixConn
+	rb   []byte // read buffer: rb[r:w] is unread
+	r, w int
+	fds  []int // received, not yet handed out
+
+	wmu sync.Mutex
+	wb  []byte
+}
+
+// NewConn frames c.
+func NewConn(c *net.UnixConn) *Conn { return &Conn{c: c, rb: make([]byte, 16<<10)} }
+
+// Dial connects to a Unix socket and exchanges hellos. protocol is a name with
+// version, such as "cleanup/1".
+func Dial(path, protocol string, timeout time.Duration) (*Conn, error) {
+	d := net.Dialer{Timeout: timeout}
+	nc, err := d.Dial("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	c := NewConn(nc.(*net.UnixConn))
+	c.SetDeadline(time.Now().Add(timeout))
+	if err := c.WriteFrame(typeHello, []byte(protocol)); err != nil {
+		c.Close()
+		return nil, err
+	}
+	if err := c.expectHello(protocol); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	c.SetDeadline(time.Time{})
+	return c, nil
+}
+
+// Accept does the server's half of the hello on an accepted connection.
+func Accept(nc net.Conn, protocol string, timeout time.Duration) (*Conn, error) {
+	uc, ok := nc.(*net.UnixConn)
+	if !ok {
+		return nil, fmt.Errorf("%w: not a Unix socket", ErrProtocol)
+	}
+	c := NewConn(uc)
+	c.SetDeadline(time.Now().Add(timeout))
+	if err := c.expectHello(protocol); err != nil {
+		return nil, err
+	}
+	if err := c.WriteFrame(typeHello, []byte(protocol)); err != nil {
+		return nil, err
+	}
+	c.SetDeadline(time.Time{})
+	return c, nil
+}
+
+func (c *Conn) expectHello(protocol string) error {
+	t, p, err := c.ReadFrame()
+	if err != nil {
+		return err
+	}
+	if t != typeHello || string(p) != protocol {
+		return fmt.Errorf("%w: peer speaks %.40q, not %q", ErrProtocol, p, protocol)
+	}
+	return nil
+}
+
+// ReadFrame returns the next frame; payload is valid until the next call. Any
+// descriptors it carries are taken with TakeFDs before the next call.
+// io.EOF means that the peer closed between frames.
+func (c *Conn) ReadFrame() (typ byte, payload []byte, err error) {
+	if err := c.fill(6); err != nil {
+		return 0, nil, err
+	}
+	n := int(binary.BigEndian.Uint32(c.rb[c.r:]))
+	typ, nfd := c.rb[c.r+4], int(c.rb[c.r+5])
+	if n > MaxFrame || nfd > maxFDs {
+		return 0, nil, fmt.Errorf("%w: frame of %d bytes, %d descriptors", ErrProtocol, n, nfd)
+	}
+	c.r += 6
+	if err := c.fill(n); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, nil, err
+	}
+	payload = c.rb[c.r : c.r+n : c.r+n]
+	c.r += n
+	if nfd > len(c.fds) {
+		return 0, nil, fmt.Errorf("%w: missing descriptor", ErrProtocol)
+	}
+	if len(c.fds) > 0 && nfd == 0 && c.r == c.w {
+		c.dropFDs()
+	}
+	return typ, payload, nil
+}
+
+// TakeFD returns the oldest received descriptor, or an error if there is none.
+func (c *Conn) TakeFD() (int, error) {
+	if len(c.fds) == 0 {
+		return -1, fmt.Errorf("%w: no descriptor", ErrProtocol)
+	}
+	fd := c.fds[0]
+	c.fds = c.fds[1:]
+	return fd, nil
+}
+
+func (c *Conn) dropFDs() {
+	for _, fd := range c.fds {
+		syscall.Close(fd)
+	}
+	c.fds = nil
+}
+
+// fill reads until n bytes are buffered at rb[r:].
+func (c *Conn) fill(n int) error {
+	if c.w-c.r >= n {
+		return nil
+	}
+	if c.r > 0 {
+		copy(c.rb, c.rb[c.r:c.w])
+		c.w -= c.r
+		c.r = 0
+	}
+	if n > len(c.rb) {
+		nb := make([]byte, max(n, min(2*len(c.rb), MaxFrame+6)))
+		copy(nb, c.rb[:c.w])
+		c.rb = nb
+	}
+	var oob [64]byte
+	for c.w < n {
+		m, on, _, _, err := c.c.ReadMsgUnix(c.rb[c.w:], oob[:])
+		if on > 0 {
+			if err := c.takeRights(oob[:on]); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if m == 0 {
+			if c.w > 0 {
+				return io.ErrUnexpectedEOF
+			}
+			return io.EOF
+		}
+		c.w += m
+	}
+	return nil
+}
+
+func (c *Conn) takeRights(oob []byte) error {
+	ms, err := syscall.ParseSocketControlMessage(oob)
+	if err != nil {
+		return err
+	}
+	for i := range ms {
+		fds, err := syscall.ParseUnixRights(&ms[i])
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			syscall.CloseOnExec(fd)
+		}
+		c.fds = append(c.fds, fds...)
+	}
+	if len(c.fds) > 1024 {
+		c.dropFDs()
+		return fmt.Errorf("%w: too many descriptors", ErrProtocol)
+	}
+	return nil
+}
+
+// WriteFrame sends one frame in one system call.
+func (c *Conn) WriteFrame(typ byte, payload []byte, fds ...int) error {
+	if len(payload) > MaxFrame || len(fds) > maxFDs {
+		return fmt.Errorf("%w: frame of %d bytes, %d descriptors", ErrProtocol, len(payload), len(fds))
+	}
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	c.wb = AppendFrame(c.wb[:0], typ, payload, len(fds))
+	var oob []byte
+	if len(fds) > 0 {
+		oob = syscall.UnixRights(fds...)
+	}
+	return c.send(c.wb, oob)
+}
+
+// WriteRaw sends frames that AppendFrame made, in one system call where the
+// socket takes them.
+func (c *Conn) WriteRaw(frames []byte) error {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	return c.send(frames, nil)
+}
+
+func (c *Conn) send(b, oob []byte) error {
+	if oob == nil {
+		_, err := c.c.Write(b)
+		return err
+	}
+	n, _, err := c.c.WriteMsgUnix(b, oob, nil)
+	if err == nil && n < len(b) {
+		_, err = c.c.Write(b[n:])
+	}
+	return err
+}
+
+// AppendFrame appends a whole frame to b, for WriteRaw.
+func AppendFrame(b []byte, typ byte, payload []byte, nfds int) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(payload)))
+	b = append(b, typ, byte(nfds))
+	return append(b, payload...)
+}
+
+// SetDeadline bounds reads and writes.
+func (c *Conn) SetDeadline(t time.Time) error { return c.c.SetDeadline(t) }
+
+// SetReadDeadline bounds reads.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.c.SetReadDeadline(t) }
+
+// SetWriteDeadline bounds writes.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.c.SetWriteDeadline(t) }
+
+// Close closes the connection and any descriptors not taken.
+func (c *Conn) Close() error {
+	return c.c.Close()
+}
+
+// PeerCred returns the identity of the process that connected (SO_PEERCRED).
+func (c *Conn) PeerCred() (*unix.Ucred, error) { return PeerCred(c.c) }
+
+// PeerCred returns the identity of the process at the other end of uc.
+func PeerCred(uc *net.UnixConn) (*unix.Ucred, error) {
+	rc, err := uc.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var cred *unix.Ucred
+	var cerr error
+	if err := rc.Control(func(fd uintptr) {
+		cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return nil, err
+	}
+	return cred, cerr
+}

@@ -1,0 +1,4 @@
+package service
+
+func (e *Env) requestDrain(string) {}
+func run(Spec)                     {}

@@ -1,0 +1,79 @@
+// Package service is the one skeleton of every daemon. It reads the
+// configuration, opens the log, adopts the listeners that master passes, opens
+// what the program needs while it still may, gives up privileges, closes the
+// sandbox, serves each connection in a goroutine within the service's session
+// limit, and drains and exits when master asks, when it has been idle for
+// max_idle, when it has served max_use sessions or when master is gone.
+package service
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+
+	"posthaste/pkg/config"
+	"posthaste/pkg/maillog"
+)
+
+// Spec describes a daemon.
+type Spec struct {
+	// Name is the program's name: folder, binary, log tag and row of the
+	// privilege table.
+	Name string
+
+	// Before runs with the rights that master has, before the sandbox: open
+	// tables, keys and files here. After runs once the sandbox is closed.
+	Before func(env *Env) error
+	After  func(env *Env) error
+
+	// Serve handles one accepted connection; it returns when the session is over.
+	// ctx ends when the process must stop at once; Env.Draining tells that it
+	// should stop taking new work. Serve need not close c.
+	Serve func(ctx context.Context, env *Env, c net.Conn)
+
+	// Wakeup, if set, is called for each timed wakeup of master.cf and for each
+	// connection of a trigger client. Calls do not overlap.
+	Wakeup func(ctx context.Context, env *Env)
+
+	// Run, if set, is started once after the sandbox is closed and may run as
+	// long as the process; returning an error ends the process.
+	Run func(ctx context.Context, env *Env) error
+
+	// Drain, if set, is called once when the process begins to drain; the
+	// process exits when Drain has returned and all sessions are over.
+	Drain func(env *Env)
+
+	// Solitary daemons run in one process at a time: the successor starts when the
+	// predecessor has left (qmgr).
+	Solitary bool
+}
+
+// Env is what a daemon knows of its surroundings. The working directory is
+// the queue directory (also inside a chroot): sockets are dialled as
+// "private/bounce", "public/cleanup".
+type Env struct {
+	Config  *config.Config
+	Log     *maillog.Logger
+	Program string   // "smtpd"
+	Service string   // master.cf name: "smtp", "submission"
+	Type    string   // inet, unix, pass
+	Args    []string // arguments of the master.cf command other than -o and -v
+	Limit   int      // most sessions at a time (maxproc); 0 means no limit
+	Root    bool     // master runs as root: identities differ
+	Stdio   bool     // run by hand with -S: one session on standard input and output
+
+	draining chan struct{}
+	sessions atomic.Int64
+}
+
+// Draining is closed when the process should finish: sessions end at the next
+// safe point (smtpd between messages), servers close idle connections.
+func (e *Env) Draining() <-chan struct{} { return e.draining }
+
+// RequestDrain makes the process leave in good order, as on a reload: master
+// starts the successor first. Used when a table changed that the sandbox
+// cannot reopen.
+func (e *Env) RequestDrain(reason string) { e.requestDrain(reason) }
+
+// Main runs the daemon; it does not return.
+func Main(s Spec) { run(s) }
