@@ -1,0 +1,208 @@
+package qmgr
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"posthaste/pkg/ipc"
+	"posthaste/pkg/wire"
+)
+
+// dialTimeout bounds connecting and the hello; qmgr may have to be started.
+const dialTimeout = 10 * time.Second
+
+// maxPending is the most ids that a Notifier remembers; beyond it, one Scan
+// takes their place.
+const maxPending = 4096
+
+// Notifier tells qmgr of new messages. It never blocks the caller: ids are sent
+// by one goroutine, many at a time when mail arrives fast. When qmgr cannot be
+// reached, they are dropped and a Scan is sent once it can; qmgr also scans by
+// itself, so that nothing depends on this.
+type Notifier struct {
+	path string
+
+	mu      sync.Mutex
+	pending []string
+	lost    bool
+	running bool
+	closed  bool
+
+	conn    *ipc.Conn // owned by the sending goroutine
+	retryAt time.Time
+}
+
+// NewNotifier returns a Notifier for the socket at path (Service); it connects
+// with the first Notify.
+func NewNotifier(path string) *Notifier { return &Notifier{path: path} }
+
+// Notify says that incoming/id is complete and durable.
+func (n *Notifier) Notify(id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return
+	}
+	if len(n.pending) >= maxPending {
+		n.lost = true
+	} else {
+		n.pending = append(n.pending, id)
+	}
+	if !n.running {
+		n.running = true
+		go n.send()
+	}
+}
+
+// send writes what is pending and ends when there is nothing more.
+func (n *Notifier) send() {
+	var e wire.Encoder
+	var frames []byte
+	var ids []string
+	for {
+		n.mu.Lock()
+		ids, n.pending = n.pending, ids[:0]
+		lost := n.lost
+		n.lost = false
+		if len(ids) == 0 && !lost {
+			n.running = false
+			if n.closed && n.conn != nil {
+				n.conn.Close()
+				n.conn = nil
+			}
+			n.mu.Unlock()
+			return
+		}
+		n.mu.Unlock()
+
+		e.B = e.B[:0]
+		e.Strings(ids)
+		frames = ipc.AppendFrame(frames[:0], TypeNotify, e.B, 0)
+		if lost {
+			frames = ipc.AppendFrame(frames, TypeScan, nil, 0)
+		}
+		if !n.write(frames) {
+			n.mu.Lock()
+			n.lost = true
+			n.pending = n.pending[:0]
+			n.running = false
+			n.mu.Unlock()
+			return
+		}
+	}
+}
+
+// write sends frames on the kept connection, or on a new one if that fails.
+func (n *Notifier) write(frames []byte) bool {
+	if n.conn != nil {
+		n.conn.SetWriteDeadline(time.Now().Add(dialTimeout))
+		if n.conn.WriteRaw(frames) == nil {
+			return true
+		}
+		n.conn.Close()
+		n.conn = nil
+	}
+	if time.Now().Before(n.retryAt) {
+		return false
+	}
+	c, err := ipc.Dial(n.path, Protocol, dialTimeout)
+	if err != nil {
+		n.retryAt = time.Now().Add(time.Second)
+		return false
+	}
+	n.conn = c
+	// What the old connection swallowed without an error is unknown.
+	frames = ipc.AppendFrame(frames, TypeScan, nil, 0)
+	c.SetWriteDeadline(time.Now().Add(dialTimeout))
+	if c.WriteRaw(frames) != nil {
+		c.Close()
+		n.conn = nil
+		return false
+	}
+	return true
+}
+
+// Close drops what is pending and the connection.
+func (n *Notifier) Close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.closed = true
+	n.pending = nil
+	if !n.running && n.conn != nil {
+		n.conn.Close()
+		n.conn = nil
+	}
+}
+
+// Client asks qmgr; it is not safe for concurrent use.
+type Client struct{ c *ipc.Conn }
+
+// Dial connects to the socket at path.
+func Dial(path string) (*Client, error) {
+	c, err := ipc.Dial(path, Protocol, dialTimeout)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{c}, nil
+}
+
+// Close closes the connection.
+func (c *Client) Close() error { return c.c.Close() }
+
+// ask sends one frame and returns the payload of its answer.
+func (c *Client) ask(typ, want byte, arg string) ([]byte, error) {
+	var e wire.Encoder
+	e.String(arg)
+	c.c.SetDeadline(time.Now().Add(5 * time.Minute))
+	if err := c.c.WriteFrame(typ, e.B); err != nil {
+		return nil, err
+	}
+	t, p, err := c.c.ReadFrame()
+	if err != nil {
+		return nil, err
+	}
+	if t != want {
+		return nil, fmt.Errorf("%w: frame type %d, want %d", ipc.ErrProtocol, t, want)
+	}
+	return p, nil
+}
+
+func (c *Client) result(typ byte, arg string) error {
+	p, err := c.ask(typ, TypeResult, arg)
+	if err != nil {
+		return err
+	}
+	r, err := DecodeResult(p)
+	if err != nil {
+		return err
+	}
+	if !r.OK {
+		return &Refused{r.Text}
+	}
+	return nil
+}
+
+// Refused is qmgr's no.
+type Refused struct{ Text string }
+
+func (e *Refused) Error() string { return e.Text }
+
+// Flush has all deferred mail tried now; suspended destinations are revived.
+func (c *Client) Flush() error { return c.result(TypeFlush, "") }
+
+// FlushSite has all deferred mail for a domain tried now. The error is a
+// *Refused if the domain is not in fast_flush_domains.
+func (c *Client) FlushSite(domain string) error { return c.result(TypeFlushSite, domain) }
+
+// FlushID has one message tried now; an unknown id is no error.
+func (c *Client) FlushID(id string) error { return c.result(TypeFlushID, id) }
+
+// Status returns the ledger.
+func (c *Client) Status() (*Status, error) {
+	p, err := c.ask(TypeStatus, TypeStatusAns, "")
+	if err != nil {
+		return nil, err
+	}
+	return DecodeStatus(p)
+}
