@@ -9,10 +9,10 @@ package service
 import (
 	"context"
 	"net"
-	"sync/atomic"
 
 	"posthaste/pkg/config"
 	"posthaste/pkg/maillog"
+	"posthaste/pkg/privs"
 )
 
 // Spec describes a daemon.
@@ -62,13 +62,34 @@ type Env struct {
 	Root    bool     // master runs as root: identities differ
 	Stdio   bool     // run by hand with -S: one session on standard input and output
 
-	draining chan struct{}
-	sessions atomic.Int64
+	life *lifecycle
+	as   *privs.IDs
 }
 
 // Draining is closed when the process should finish: sessions end at the next
 // safe point (smtpd between messages), servers close idle connections.
-func (e *Env) Draining() <-chan struct{} { return e.draining }
+func (e *Env) Draining() <-chan struct{} {
+	if e.life == nil {
+		return nil
+	}
+	return e.life.draining
+}
+
+// Waiting tells that the calling session is a kept connection with nothing to
+// do; call the result when the next request has come. A process whose sessions
+// all wait is idle and leaves after max_idle.
+func (e *Env) Waiting() (busy func()) {
+	if e.life == nil {
+		return func() {}
+	}
+	e.life.setWaiting(1)
+	return func() { e.life.setWaiting(-1) }
+}
+
+// RunAs makes the process take another identity than its row in the privilege
+// table says; only for Before, and only programs whose row is root's may ask
+// (virtual with one static uid).
+func (e *Env) RunAs(ids privs.IDs) { e.as = &ids }
 
 // RequestDrain makes the process leave in good order, as on a reload: master
 // starts the successor first. Used when a table changed that the sandbox
