@@ -1,0 +1,5 @@
+package lookup
+
+var types = map[string]opener{}
+
+var typeNames []string
