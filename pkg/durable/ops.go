@@ -1,0 +1,158 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Ops are the file operations behind the queue and the mailboxes. A nil field
+// means the real system call; tests put failing ones in their place.
+//
+// They work on plain descriptors: os.File would ask epoll about every new
+// file, one system call more for each message.
+type Ops struct {
+	Open   func(name string, flag int, perm uint32) (int, error)
+	Write  func(fd int, p []byte) (int, error)
+	Pwrite func(fd int, p []byte, off int64) (int, error)
+	Fsync  func(fd int) error
+	Syncfs func(fd int) error
+	Close  func(fd int) error
+	Rename func(from, to string) error
+	Unlink func(name string) error
+}
+
+// Real returns the real operations.
+func Real() *Ops {
+	return &Ops{
+		Open: func(name string, flag int, perm uint32) (int, error) {
+			return retry(func() (int, error) { return unix.Open(name, flag|unix.O_CLOEXEC, perm) })
+		},
+		Write: func(fd int, p []byte) (int, error) {
+			return retry(func() (int, error) { return unix.Write(fd, p) })
+		},
+		Pwrite: func(fd int, p []byte, off int64) (int, error) {
+			return retry(func() (int, error) { return unix.Pwrite(fd, p, off) })
+		},
+		Fsync:  func(fd int) error { return unix.Fsync(fd) },
+		Syncfs: func(fd int) error { return unix.Syncfs(fd) },
+		Close:  func(fd int) error { return unix.Close(fd) },
+		Rename: func(from, to string) error { return unix.Rename(from, to) },
+		Unlink: func(name string) error { return unix.Unlink(name) },
+	}
+}
+
+// Fill returns a copy of o with the real operations where o has none; a nil o
+// gives Real.
+func (o *Ops) Fill() *Ops {
+	r := Real()
+	if o == nil {
+		return r
+	}
+	n := *o
+	if n.Open == nil {
+		n.Open = r.Open
+	}
+	if n.Write == nil {
+		n.Write = r.Write
+	}
+	if n.Pwrite == nil {
+		n.Pwrite = r.Pwrite
+	}
+	if n.Fsync == nil {
+		n.Fsync = r.Fsync
+	}
+	if n.Syncfs == nil {
+		n.Syncfs = r.Syncfs
+	}
+	if n.Close == nil {
+		n.Close = r.Close
+	}
+	if n.Rename == nil {
+		n.Rename = r.Rename
+	}
+	if n.Unlink == nil {
+		n.Unlink = r.Unlink
+	}
+	return &n
+}
+
+func retry(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+// WriteAll writes the whole of p at the descriptor's offset.
+func (o *Ops) WriteAll(fd int, p []byte) error {
+	for len(p) > 0 {
+		n, err := o.Write(fd, p)
+		if err != nil {
+			return err
+		}
+		if n <= 0 {
+			return unix.EIO
+		}
+		p = p[n:]
+	}
+	return nil
+}
+
+// PwriteAll writes the whole of p at off.
+func (o *Ops) PwriteAll(fd int, p []byte, off int64) error {
+	for len(p) > 0 {
+		n, err := o.Pwrite(fd, p, off)
+		if err != nil {
+			return err
+		}
+		if n <= 0 {
+			return unix.EIO
+		}
+		p, off = p[n:], off+int64(n)
+	}
+	return nil
+}
+
+// ErrNoSpace is behind every error that says that the file system, its inodes
+// or the owner's quota are used up; ErrIO is behind every other error of the
+// storage itself.
+var (
+	ErrNoSpace = errors.New("insufficient system storage")
+	ErrIO      = errors.New("storage error")
+)
+
+// Error is a failed file operation. errors.Is finds ErrNoSpace or ErrIO in it,
+// and the errno.
+type Error struct {
+	Op, Path string
+	Err      error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s %s: %v", e.Op, e.Path, e.Err) }
+
+// Unwrap returns the errno and, where it has one, its class.
+func (e *Error) Unwrap() []error {
+	var no syscall.Errno
+	if errors.As(e.Err, &no) {
+		switch no {
+		case unix.ENOSPC, unix.EDQUOT, unix.EFBIG:
+			return []error{e.Err, ErrNoSpace}
+		case unix.EIO, unix.EROFS, unix.EUCLEAN, unix.ENXIO:
+			return []error{e.Err, ErrIO}
+		}
+	}
+	return []error{e.Err}
+}
+
+// Wrap returns nil for a nil err, else an *Error.
+func Wrap(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{op, path, err}
+}
