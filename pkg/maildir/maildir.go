@@ -1,0 +1,367 @@
+// Package maildir delivers into Maildirs. A message's file name is derived
+// from its queue id and recipient number and so is the same in every attempt: a
+// delivery that is repeated after a crash finds its own earlier copy and
+// reports success without making a second one.
+//
+// The file is written in tmp/, renamed to new/ without replacing anything, and
+// then file and directory are made durable together. (Maildir's own order,
+// sync before rename, costs a second sync.) After a power cut new/ may
+// therefore hold an incomplete file of a message that was not yet acknowledged;
+// the repeated delivery compares what it finds with what it would write, and
+// replaces what differs.
+package maildir
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"posthaste/pkg/dsncode"
+	"posthaste/pkg/mailcopy"
+)
+
+// Syncer makes a file and the directory entry that leads to it durable;
+// durable.Committer is one that shares the work among concurrent deliveries.
+type Syncer interface {
+	Commit(f, dir *os.File) error
+}
+
+// plainSync syncs each file by itself.
+type plainSync struct{}
+
+func (plainSync) Commit(f, dir *os.File) error {
+	if f != nil {
+		if err := f.Sync(); err != nil {
+			return err
+		}
+	}
+	if dir != nil {
+		return dir.Sync()
+	}
+	return nil
+}
+
+// Store delivers messages. It is safe for concurrent use; the zero value
+// syncs each message by itself.
+type Store struct {
+	Sync Syncer
+	seq  atomic.Uint64
+}
+
+// Message is one delivery.
+type Message struct {
+	Dir     string            // the Maildir; created if missing
+	Name    string            // from UniqueName
+	Header  []byte            // lines to put in front, LF form
+	Content *io.SectionReader // CRLF form
+	Arrival time.Time         // when the message arrived
+	Limit   int64             // largest file in bytes, 0 for none
+}
+
+// Result says what a delivery did.
+type Result struct {
+	Path     string
+	Size     int64
+	Repeated bool // an earlier attempt's copy was there
+}
+
+// UniqueName derives a file name (without the ",S=size" that Deliver appends).
+// It does not change between attempts.
+func UniqueName(arrival time.Time, queueID string, num uint32, host string) string {
+	b := make([]byte, 0, 64)
+	b = strconv.AppendInt(b, arrival.Unix(), 10)
+	b = append(b, ".Q"...)
+	b = append(b, queueID...)
+	b = append(b, 'R')
+	b = strconv.AppendUint(b, uint64(num), 10)
+	b = append(b, '.')
+	return string(append(b, escape(host)...))
+}
+
+// escape replaces what a Maildir name may not hold, as the format says.
+func escape(host string) string {
+	if !strings.ContainsAny(host, "/:,") {
+		return host
+	}
+	return strings.NewReplacer("/", `\057`, ":", `\072`, ",", `\054`).Replace(host)
+}
+
+var buffers = sync.Pool{New: func() any { return &buffer{in: make([]byte, 16<<10), out: make([]byte, 0, 20<<10)} }}
+
+type buffer struct{ in, out []byte }
+
+func (s *Store) sync() Syncer {
+	if s.Sync != nil {
+		return s.Sync
+	}
+	return plainSync{}
+}
+
+// cannot wraps err for the report.
+func cannot(what string, err error) error {
+	var de *dsncode.Error
+	if errors.As(err, &de) {
+		return err
+	}
+	return dsncode.As(fmt.Errorf("%s: %w", what, err), "4.2.0")
+}
+
+// Deliver puts m into the Maildir and returns once it is durable. Errors are
+// *dsncode.Error.
+func (s *Store) Deliver(m *Message) (*Result, error) {
+	if m.Limit > 0 && m.Content.Size()+int64(len(m.Header)) > m.Limit {
+		// The file is no larger than the queued form; look closer only when that is too large.
+		if n := m.size(); n > m.Limit {
+			return nil, dsncode.New("5.2.2", "message of %d bytes exceeds the mailbox limit of %d", n, m.Limit)
+		}
+	}
+	r, err := s.findRead(m)
+	if r != nil || err != nil {
+		return r, err
+	}
+	quota, err := openQuota(m.Dir, m.Content.Size()+int64(len(m.Header)))
+	if err != nil {
+		return nil, err
+	}
+	tmp := fmt.Sprintf("%s/tmp/%s.P%dN%d", m.Dir, m.Name, os.Getpid(), s.seq.Add(1))
+	f, err := s.create(m.Dir, tmp)
+	if err != nil {
+		return nil, cannot("create maildir file "+tmp, err)
+	}
+	defer f.Close()
+	size, err := write(f, m)
+	if err != nil {
+		os.Remove(tmp)
+		return nil, cannot("error writing message", err)
+	}
+	name := m.Name + ",S=" + strconv.FormatInt(size, 10)
+	final := m.Dir + "/new/" + name
+	r = &Result{Path: final, Size: size}
+	switch err := rename(tmp, final); {
+	case err == unix.EEXIST:
+		if same(final, m) {
+			os.Remove(tmp)
+			f.Close()
+			return s.confirm(m, final)
+		}
+		// Torn by a power cut before it was acknowledged.
+		err = os.Rename(tmp, final)
+		if err != nil {
+			os.Remove(tmp)
+			return nil, cannot("create maildir file "+final, err)
+		}
+	case err != nil:
+		os.Remove(tmp)
+		return nil, cannot("create maildir file "+final, err)
+	}
+	if err := s.commit(f, m.Dir+"/new"); err != nil {
+		// Whether it will survive is unknown: leave it for the next attempt to find.
+		return nil, cannot("sync maildir file "+final, err)
+	}
+	quota.add(size)
+	return r, nil
+}
+
+func (m *Message) rewind() io.Reader { return io.NewSectionReader(m.Content, 0, m.Content.Size()) }
+
+// size computes the size of the file.
+func (m *Message) size() int64 {
+	n, _ := mailcopy.Copy(io.Discard, m.rewind(), m.Header, mailcopy.Maildir, "\n")
+	return n
+}
+
+func (s *Store) commit(f *os.File, dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return s.sync().Commit(f, d)
+}
+
+// create opens the temporary file, making the Maildir first if need be.
+func (s *Store) create(dir, tmp string) (*os.File, error) {
+	const how = os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	f, err := os.OpenFile(tmp, how, 0o600)
+	if !errors.Is(err, unix.ENOENT) {
+		return f, err
+	}
+	if err := Make(dir); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(tmp, how, 0o600)
+}
+
+// Make creates a Maildir with mode 0700 and durable directory entries. What
+// exists is left alone.
+func Make(dir string) error {
+	for _, sub := range []string{"tmp", "new", "cur"} {
+		if err := makeDirs(filepath.Join(dir, sub)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func makeDirs(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if errors.Is(err, unix.ENOENT) && parent != dir {
+		if err := makeDirs(parent); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, 0o700)
+		if errors.Is(err, unix.EEXIST) {
+			return nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	// A parent that we may write but not read cannot be synced; the file system's journal has to do.
+	if d, err := os.Open(parent); err == nil {
+		defer d.Close()
+		return d.Sync()
+	}
+	return nil
+}
+
+// write writes header and content, in one system call if they are small.
+func write(f *os.File, m *Message) (int64, error) {
+	n := m.Content.Size()
+	if n > 256<<10 {
+		return mailcopy.Copy(f, m.rewind(), m.Header, mailcopy.Maildir, "\n")
+	}
+	b := buffers.Get().(*buffer)
+	defer func() {
+		if cap(b.out) <= 512<<10 {
+			buffers.Put(b)
+		}
+	}()
+	if int64(len(b.in)) < n {
+		b.in = make([]byte, n)
+	}
+	in := b.in[:n]
+	if k, err := m.Content.ReadAt(in, 0); int64(k) < n {
+		if err == nil || err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, dsncode.New("4.3.0", "error reading message: %w", err)
+	}
+	c := mailcopy.NewConverter(mailcopy.Maildir, "\n")
+	b.out = c.Finish(c.Append(append(b.out[:0], m.Header...), in))
+	k, err := f.Write(b.out)
+	return int64(k), err
+}
+
+// rename moves without replacing. File systems that cannot do so get a link
+// and an unlink, which comes to the same.
+func rename(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if err != unix.EINVAL && err != unix.ENOSYS {
+		return err
+	}
+	if err := unix.Link(from, to); err != nil {
+		return err
+	}
+	return unix.Unlink(from)
+}
+
+// clockSlack covers the granularity of file times.
+const clockSlack = 100 * time.Millisecond
+
+// findRead looks for an earlier copy that a reader has moved to cur/. The
+// directory is searched only if it changed since the message arrived: otherwise
+// nothing of this message can have been moved there.
+func (s *Store) findRead(m *Message) (*Result, error) {
+	var st unix.Stat_t
+	cur := m.Dir + "/cur"
+	if err := unix.Stat(cur, &st); err != nil || time.Unix(st.Mtim.Unix()).Before(m.Arrival.Add(-clockSlack)) {
+		return nil, nil
+	}
+	d, err := os.Open(cur)
+	if err != nil {
+		return nil, nil // tmp/ will tell what is wrong
+	}
+	defer d.Close()
+	for {
+		names, err := d.Readdirnames(512)
+		for _, n := range names {
+			if !strings.HasPrefix(n, m.Name) || len(n) > len(m.Name) && n[len(m.Name)] != ',' && n[len(m.Name)] != ':' {
+				continue
+			}
+			path := cur + "/" + n
+			if same(path, m) {
+				return s.confirm(m, path)
+			}
+			os.Remove(path) // torn by a power cut before it was acknowledged
+		}
+		if err != nil || len(names) == 0 {
+			return nil, nil
+		}
+	}
+}
+
+// confirm makes an earlier copy durable, which its attempt may not have done.
+func (s *Store) confirm(m *Message, path string) (*Result, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, cannot("open earlier copy "+path, err)
+	}
+	defer f.Close()
+	if err := s.commit(f, filepath.Dir(path)); err != nil {
+		return nil, cannot("sync maildir file "+path, err)
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, cannot("open earlier copy "+path, err)
+	}
+	return &Result{Path: path, Size: st.Size(), Repeated: true}, nil
+}
+
+// same tells whether the file holds exactly what would be written for m.
+func same(path string, m *Message) bool {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		return false
+	}
+	c := &comparer{r: f}
+	n, err := mailcopy.Copy(c, m.rewind(), m.Header, mailcopy.Maildir, "\n")
+	return err == nil && n == st.Size()
+}
+
+type comparer struct {
+	r   io.Reader
+	buf []byte
+}
+
+var errDiffers = errors.New("differs")
+
+func (c *comparer) Write(p []byte) (int, error) {
+	if cap(c.buf) < len(p) {
+		c.buf = make([]byte, len(p))
+	}
+	b := c.buf[:len(p)]
+	if _, err := io.ReadFull(c.r, b); err != nil || !bytes.Equal(b, p) {
+		return 0, errDiffers
+	}
+	return len(p), nil
+}

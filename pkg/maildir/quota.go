@@ -1,0 +1,180 @@
+package maildir
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"posthaste/pkg/dsncode"
+)
+
+// quota is an open maildirsize file (Maildir++): a first line with the limits,
+// "1000000S,1000C", then a line "bytes files" for each change. A Maildir
+// without that file has no quota; the nil *quota does nothing.
+type quota struct{ path string }
+
+// limits are the first line's values; 0 means none.
+type limits struct{ bytes, files int64 }
+
+const (
+	maxQuotaFile = 5120 // beyond this the file is computed anew
+	quotaAge     = 15 * time.Minute
+)
+
+// openQuota checks whether a message of size bytes fits.
+func openQuota(dir string, size int64) (*quota, error) {
+	q := &quota{dir + "/maildirsize"}
+	f, err := os.Open(q.path)
+	if err != nil {
+		return nil, nil
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		return nil, nil
+	}
+	buf := make([]byte, maxQuotaFile+1)
+	n, _ := f.Read(buf)
+	l, used, ok := parseSize(buf[:n])
+	if !ok {
+		return nil, nil
+	}
+	fits := func() bool {
+		return (l.bytes == 0 || used.bytes+size <= l.bytes) && (l.files == 0 || used.files+1 <= l.files)
+	}
+	// An old or long file may be wrong either way; a young one that says "full" is believed.
+	if n > maxQuotaFile || !fits() && time.Since(st.ModTime()) > quotaAge {
+		if used, err = q.recount(dir, l); err != nil {
+			return nil, dsncode.As(fmt.Errorf("count maildir %s: %w", dir, err), "4.2.0")
+		}
+	}
+	if !fits() {
+		return nil, dsncode.New("4.2.2", "mailbox is over its quota")
+	}
+	return q, nil
+}
+
+// parseSize reads a maildirsize file. A last line without line end was cut
+// off and is left out.
+func parseSize(b []byte) (l limits, used limits, ok bool) {
+	first, rest, found := bytes.Cut(b, []byte("\n"))
+	if !found {
+		return l, used, false
+	}
+	for _, part := range strings.Split(string(first), ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		n, err := strconv.ParseInt(part[:len(part)-1], 10, 64)
+		if err != nil || n < 0 {
+			return l, used, false
+		}
+		switch part[len(part)-1] {
+		case 'S':
+			l.bytes = n
+		case 'C':
+			l.files = n
+		}
+	}
+	for line := range bytes.Lines(rest) {
+		f := bytes.Fields(line)
+		if len(f) != 2 || line[len(line)-1] != '\n' {
+			continue
+		}
+		s, err1 := strconv.ParseInt(string(f[0]), 10, 64)
+		c, err2 := strconv.ParseInt(string(f[1]), 10, 64)
+		if err1 == nil && err2 == nil {
+			used.bytes += s
+			used.files += c
+		}
+	}
+	return l, used, true
+}
+
+// recount walks all folders but the trash and writes maildirsize anew.
+func (q *quota) recount(dir string, l limits) (used limits, err error) {
+	folders := []string{dir}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return used, err
+	}
+	for _, e := range entries {
+		if n := e.Name(); e.IsDir() && strings.HasPrefix(n, ".") && n != ".Trash" && !strings.HasPrefix(n, ".Trash.") {
+			folders = append(folders, filepath.Join(dir, n))
+		}
+	}
+	for _, f := range folders {
+		for _, sub := range []string{"new", "cur"} {
+			files, err := os.ReadDir(filepath.Join(f, sub))
+			if err != nil {
+				continue
+			}
+			for _, e := range files {
+				if strings.HasPrefix(e.Name(), ".") {
+					continue
+				}
+				used.bytes += fileSize(e)
+				used.files++
+			}
+		}
+	}
+	var line []string
+	if l.bytes > 0 {
+		line = append(line, fmt.Sprintf("%dS", l.bytes))
+	}
+	if l.files > 0 {
+		line = append(line, fmt.Sprintf("%dC", l.files))
+	}
+	tmp, err := os.CreateTemp(filepath.Join(dir, "tmp"), "maildirsize")
+	if err != nil {
+		return used, err
+	}
+	_, err = fmt.Fprintf(tmp, "%s\n%12d %12d\n", strings.Join(line, ","), used.bytes, used.files)
+	if cerr := tmp.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), q.path)
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+	}
+	return used, err
+}
+
+// fileSize takes the size from the name's ",S=" where there is one.
+func fileSize(e fs.DirEntry) int64 {
+	if _, s, ok := strings.Cut(e.Name(), ",S="); ok {
+		end := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+		if end < 0 {
+			end = len(s)
+		}
+		if n, err := strconv.ParseInt(s[:end], 10, 64); err == nil {
+			return n
+		}
+	}
+	if i, err := e.Info(); err == nil {
+		return i.Size()
+	}
+	return 0
+}
+
+// add accounts for a delivered message. A failure leaves the count low until
+// the next recount; the message is delivered all the same.
+func (q *quota) add(size int64) {
+	if q == nil {
+		return
+	}
+	f, err := os.OpenFile(q.path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	fmt.Fprintf(f, "%d 1\n", size)
+}
