@@ -26,36 +26,54 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"posthaste/pkg/clock"
 	"posthaste/pkg/dsncode"
+	"posthaste/pkg/durable"
 	"posthaste/pkg/mailcopy"
 )
 
-// Syncer makes a file and the directory entry that leads to it durable;
-// durable.Committer is one that shares the work among concurrent deliveries.
-type Syncer interface {
-	Commit(f, dir *os.File) error
-}
-
-// plainSync syncs each file by itself.
-type plainSync struct{}
-
-func (plainSync) Commit(f, dir *os.File) error {
-	if f != nil {
-		if err := f.Sync(); err != nil {
-			return err
-		}
-	}
-	if dir != nil {
-		return dir.Sync()
-	}
-	return nil
-}
-
-// Store delivers messages. It is safe for concurrent use; the zero value
-// syncs each message by itself.
+// Store delivers messages. It is safe for concurrent use; the zero value is
+// ready.
 type Store struct {
-	Sync Syncer
-	seq  atomic.Uint64
+	// Syncfs says when many deliveries share one syncfs: see durable.Options.
+	Syncfs string
+
+	seq    atomic.Uint64
+	mu     sync.Mutex
+	byDev  map[uint64]*durable.Committer
+	byPath map[string]*durable.Committer
+}
+
+// maxPaths bounds the memory of which file system a Maildir is on.
+const maxPaths = 4096
+
+// committer returns the Committer of the file system that dir is on.
+func (s *Store) committer(dir string) (*durable.Committer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.byPath[dir]; c != nil {
+		return c, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return nil, &os.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	c := s.byDev[st.Dev]
+	if c == nil {
+		var err error
+		if c, err = durable.New(dir, durable.Options{Syncfs: s.Syncfs}); err != nil {
+			return nil, err
+		}
+		if s.byDev == nil {
+			s.byDev = map[uint64]*durable.Committer{}
+		}
+		s.byDev[st.Dev] = c
+	}
+	if s.byPath == nil || len(s.byPath) >= maxPaths {
+		s.byPath = map[string]*durable.Committer{}
+	}
+	s.byPath[dir] = c
+	return c, nil
 }
 
 // Message is one delivery.
@@ -64,7 +82,7 @@ type Message struct {
 	Name    string            // from UniqueName
 	Header  []byte            // lines to put in front, LF form
 	Content *io.SectionReader // CRLF form
-	Arrival time.Time         // when the message arrived
+	Arrival time.Time         // when the message arrived, by package clock
 	Limit   int64             // largest file in bytes, 0 for none
 }
 
@@ -99,13 +117,6 @@ func escape(host string) string {
 var buffers = sync.Pool{New: func() any { return &buffer{in: make([]byte, 16<<10), out: make([]byte, 0, 20<<10)} }}
 
 type buffer struct{ in, out []byte }
-
-func (s *Store) sync() Syncer {
-	if s.Sync != nil {
-		return s.Sync
-	}
-	return plainSync{}
-}
 
 // cannot wraps err for the report.
 func cannot(what string, err error) error {
@@ -164,7 +175,7 @@ func (s *Store) Deliver(m *Message) (*Result, error) {
 		os.Remove(tmp)
 		return nil, cannot("create maildir file "+final, err)
 	}
-	if err := s.commit(f, m.Dir+"/new"); err != nil {
+	if err := s.commit(f, m.Dir, "new"); err != nil {
 		// Whether it will survive is unknown: leave it for the next attempt to find.
 		return nil, cannot("sync maildir file "+final, err)
 	}
@@ -180,13 +191,21 @@ func (m *Message) size() int64 {
 	return n
 }
 
-func (s *Store) commit(f *os.File, dir string) error {
-	d, err := os.Open(dir)
+// commit makes f and its name in dir/sub durable.
+func (s *Store) commit(f *os.File, dir, sub string) error {
+	c, err := s.committer(dir)
+	if err != nil {
+		return err
+	}
+	if !c.SyncsDirectories() {
+		return c.Commit(f, nil)
+	}
+	d, err := os.Open(filepath.Join(dir, sub))
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	return s.sync().Commit(f, d)
+	return c.Commit(f, d)
 }
 
 // create opens the temporary file, making the Maildir first if need be.
@@ -289,7 +308,7 @@ const clockSlack = 100 * time.Millisecond
 func (s *Store) findRead(m *Message) (*Result, error) {
 	var st unix.Stat_t
 	cur := m.Dir + "/cur"
-	if err := unix.Stat(cur, &st); err != nil || time.Unix(st.Mtim.Unix()).Before(m.Arrival.Add(-clockSlack)) {
+	if err := unix.Stat(cur, &st); err != nil || time.Unix(st.Mtim.Unix()).Before(m.Arrival.Add(-clock.Offset()-clockSlack)) {
 		return nil, nil
 	}
 	d, err := os.Open(cur)
@@ -322,7 +341,7 @@ func (s *Store) confirm(m *Message, path string) (*Result, error) {
 		return nil, cannot("open earlier copy "+path, err)
 	}
 	defer f.Close()
-	if err := s.commit(f, filepath.Dir(path)); err != nil {
+	if err := s.commit(f, m.Dir, filepath.Base(filepath.Dir(path))); err != nil {
 		return nil, cannot("sync maildir file "+path, err)
 	}
 	st, err := f.Stat()

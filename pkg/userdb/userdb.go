@@ -43,8 +43,8 @@ type DB struct {
 }
 
 type file struct {
-	path    string
-	stamp   stamp
+	path  string
+	stamp stamp
 }
 
 type stamp struct {
