@@ -511,6 +511,7 @@ var All = []config.Declared{
 	&QueueFileAttributeCountLimit,
 	&QueueMinfree,
 	&QueueRunDelay,
+	&QueueSyncfs,
 	&QueueServiceName,
 	&RblReplyMaps,
 	&ReadmeDirectory,
