@@ -32,9 +32,11 @@ const EnvVar = "POSTHASTE_MASTER"
 // Words that a daemon sends.
 const (
 	Ready = "ready" // the sandbox is closed and the listeners are being served
-	Drain = "drain" // wants to leave: start a successor first
-	Idle  = "idle"  // leaves because nothing needs it
-	Full  = "full"  // has reached the session limit
+	// ReadySolitary is Ready of a service whose successor must wait until this process has left.
+	ReadySolitary = "ready-solitary"
+	Drain         = "drain" // wants to leave: start a successor first
+	Idle          = "idle"  // leaves because nothing needs it
+	Full          = "full"  // has reached the session limit
 )
 
 // Words that master sends.

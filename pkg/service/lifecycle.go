@@ -189,7 +189,11 @@ func (r *runner) serve() error {
 			words <- w
 		}
 	}()
-	if err := r.ctl.Send(masterlink.Ready); err != nil {
+	word := masterlink.Ready
+	if r.spec.Solitary {
+		word = masterlink.ReadySolitary
+	}
+	if err := r.ctl.Send(word); err != nil {
 		return errors.New("master is gone")
 	}
 	tick := time.NewTicker(2 * time.Second)

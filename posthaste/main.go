@@ -1,0 +1,72 @@
+// Posthaste controls the mail system.
+//
+// # Usage
+//
+//	posthaste [-c config_directory] start | start-fg | stop | abort | reload | status | check | flush
+//	posthaste init --dir DIR --domain NAME --user NAME:PASSWORD ... [--users FILE] [--port-base N]
+//
+// # Description
+//
+// start checks the configuration, makes what is missing of the queue
+// directory, starts master(8) and returns when every service's socket is open.
+// start-fg does the same and stays in the foreground, for containers and
+// process supervisors. stop lets sessions and deliveries finish for some
+// seconds; abort does not. reload makes the running system read its
+// configuration again without losing a session. status tells whether the
+// system runs and what it has done with the mail it accepted. check reports
+// all mistakes of the configuration at once, each with file and line. flush
+// tries to deliver everything that is deferred.
+//
+// init writes a complete private mail system into DIR, for an ordinary user:
+// configuration, tables, a self-signed certificate, mailboxes. It listens on
+// 127.0.0.1, on the port base plus 25 (SMTP), 587 (submission) and 465
+// (submissions).
+//
+// # Diagnostics
+//
+// Exit status 0 means success; status exits with 1 when the system does not
+// run; every failure is explained on standard error.
+//
+// # Files
+//
+// $config_directory/main.cf and master.cf; $queue_directory/pid/master.pid.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+
+	"posthaste/pkg/command"
+)
+
+const usage = "usage: posthaste [-c config_directory] start | start-fg | stop | abort | reload | status | check | flush\n" +
+	"       posthaste init --dir DIR --domain NAME --user NAME:PASSWORD [--users FILE] [--port-base N]\n"
+
+var tool = &command.Tool{Name: "posthaste"}
+
+func main() {
+	defer tool.Recover()
+	fs := flag.NewFlagSet("posthaste", flag.ExitOnError)
+	fs.Usage = func() { fmt.Fprint(os.Stderr, usage) }
+	dir := fs.String("c", "", "configuration `directory`")
+	fs.Parse(os.Args[1:])
+	if fs.NArg() == 0 {
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(1)
+	}
+	verb := fs.Arg(0)
+	if verb == "init" {
+		initInstance(fs.Args()[1:])
+		return
+	}
+	run, ok := map[string]func(*control){
+		"start": (*control).start, "start-fg": (*control).startForeground, "stop": (*control).stop, "abort": (*control).abort,
+		"reload": (*control).reload, "status": (*control).status, "check": (*control).check, "flush": (*control).flush,
+	}[verb]
+	if !ok || fs.NArg() > 1 {
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(1)
+	}
+	run(newControl(*dir))
+}
