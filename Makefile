@@ -24,7 +24,7 @@ run: build
 	@test/run.sh
 
 stop:
-	@$(BIN)/posthaste -c run/etc stop
+	@test/run.sh stop
 
 # Builds and passes all tests.
 test: build check

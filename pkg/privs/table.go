@@ -37,8 +37,7 @@ type Role struct {
 	// for the callers' check at the other end.
 	Dial []string
 	// Callers lists the programs whose identity may connect to the program's
-	// Unix sockets; "setgid" admits the set-gid commands (postdrop, postqueue),
-	// "*" everyone who can reach the socket's directory.
+	// Unix sockets; "setgid" admits the set-gid commands (postdrop, postqueue).
 	Callers []string
 	// Network: the program may create Internet sockets. Programs that only
 	// accept on inherited listeners do not need it.
@@ -57,12 +56,12 @@ var Table = []Role{
 		Callers: []string{"smtpd", "pickup", "bounce", "local", "qmqpd"}},
 	{Program: "qmgr", As: Queue, Read: tables, Write: queues,
 		Dial:    []string{"private/*"},
-		Callers: []string{"cleanup", "smtpd", "pickup", "setgid", "*"}},
+		Callers: []string{"cleanup", "smtpd", "pickup", "setgid"}},
 	{Program: "pickup", As: Queue, Read: tables, Write: []string{"$queue_directory/maildrop"},
 		Dial:    []string{"public/cleanup"},
-		Callers: []string{"setgid", "*"}},
+		Callers: []string{"setgid"}},
 	{Program: "showq", As: Queue, Read: append([]string{"$queue_directory"}, tables...),
-		Callers: []string{"setgid", "*"}},
+		Callers: []string{"setgid"}},
 	{Program: "bounce", As: Queue, Read: tables, Dial: []string{"public/cleanup"}, Callers: []string{"qmgr", "cleanup"}},
 	{Program: "error", As: Null, Callers: []string{"qmgr"}},
 	{Program: "discard", As: Null, Callers: []string{"qmgr"}},

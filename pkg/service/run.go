@@ -330,9 +330,6 @@ func (r *runner) findCallers(role privs.Role, users privs.Users) error {
 	r.callers = map[uint32]bool{0: true}
 	for _, c := range role.Callers {
 		switch c {
-		case "*":
-			r.callers = nil
-			return nil
 		case "setgid":
 			if g, err := privs.LookupGroup(params.SetgidGroup.In(r.env.Config)); err == nil {
 				r.setgid = g

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"posthaste/pkg/params"
+	"posthaste/pkg/proto/qmgr"
+)
+
+// status tells whether the system runs, and the ledger: what became of the
+// recipients that it has accepted since qmgr started.
+func (c *control) status() {
+	pid, ok := c.running()
+	if !ok {
+		c.log.Fatalf("the Posthaste mail system is not running")
+		os.Exit(1)
+	}
+	fmt.Printf("the Posthaste mail system is running: PID: %d\n", pid)
+	if err := os.Chdir(params.QueueDirectory.In(c.cfg)); err != nil {
+		tool.Fatalf("%v", err)
+	}
+	q, err := qmgr.Dial(filepath.FromSlash(qmgr.Service))
+	if err != nil {
+		tool.Warningf("the queue manager does not answer: %v", err)
+		return
+	}
+	defer q.Close()
+	s, err := q.Status()
+	if err != nil {
+		tool.Warningf("the queue manager does not answer: %v", err)
+		return
+	}
+	fmt.Printf("recipients since the queue manager started:\n")
+	for _, l := range []struct {
+		name string
+		n    int64
+	}{{"accepted", s.Accepted}, {"delivered", s.Delivered}, {"relayed", s.Relayed}, {"bounced", s.Bounced}, {"expired", s.Expired},
+		{"discarded", s.Discarded}, {"removed", s.Removed}, {"queued", s.Queued}} {
+		fmt.Printf("  %-10s %d\n", l.name, l.n)
+	}
+	done := s.Delivered + s.Relayed + s.Bounced + s.Expired + s.Discarded + s.Removed + s.Queued
+	if done == s.Accepted {
+		fmt.Printf("  balanced   yes\n")
+	} else {
+		fmt.Printf("  balanced   no, by %d\n", s.Accepted-done)
+	}
+	fmt.Printf("now: %d messages active (%d recipients in memory), %d deferred, %d on hold, %d deliveries under way; %d attempts deferred so far\n",
+		s.Messages, s.InCore, s.Waiting, s.Held, s.Busy, s.Deferred)
+}

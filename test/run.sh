@@ -1,0 +1,64 @@
+#!/bin/bash
+# "make run": a complete private mail server on loopback, and one message
+# through it. Usage: run.sh (after make build). RUN_DIR and PORT_BASE choose
+# another place and other ports.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+BIN=$PWD/bin
+BASE=${PORT_BASE:-10000}
+D=${RUN_DIR:-$PWD/run}
+# As root the programs run under identities of their own, which must be able to
+# reach the instance.
+if [ -z "${RUN_DIR:-}" ] && [ "$(id -u)" = 0 ]; then
+  p=$PWD
+  while [ "$p" != / ]; do
+    case $(stat -c %A "$p") in *x) ;; *) D=/var/tmp/posthaste-run; break ;; esac
+    p=$(dirname "$p")
+  done
+fi
+PH="$BIN/posthaste -c $D/etc"
+[ "${1:-}" != stop ] || exec $PH stop
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+
+if [ ! -e "$D/etc/main.cf" ]; then
+  say "Making a private mail system in $D"
+  "$BIN/posthaste" init --dir "$D" --domain example.test --user alice:secret --user bob:secret --port-base "$BASE"
+fi
+if $PH status > /dev/null 2>&1; then $PH stop; fi
+say "Starting it"
+$PH start
+
+say "Alice sends a message to Bob: submission with STARTTLS and a password"
+mark="hello-$(date +%s)-$$"
+go=${GO:-$(command -v go || echo /usr/local/go/bin/go)}
+"$go" build -o "$BIN/submit" ./tools/submit
+"$BIN/submit" -addr "127.0.0.1:$((BASE + 587))" -cafile "$D/etc/tls/cert.pem" -user alice -password secret \
+  -from alice@example.test -to bob@example.test << MSG
+From: Alice <alice@example.test>
+To: Bob <bob@example.test>
+Subject: =?UTF-8?B?5L2g5aW977yM6YKu5bGA?= $mark
+
+Hello, Bob. This went in by SMTP.
+MSG
+
+file=
+for _ in $(seq 100); do
+  file=$(grep -ls "$mark" "$D"/mail/bob/Maildir/new/* 2> /dev/null | head -1) && [ -n "$file" ] && break
+  sleep 0.1
+done
+[ -n "$file" ] || { echo "the message did not arrive; the log:" >&2; tail -20 "$D/log/mail.log" >&2; exit 1; }
+say "It is in Bob's mailbox: $file"
+cat "$file"
+say "How it got there, from $D/log/mail.log"
+qid=$(grep -l "" "$D/log/mail.log" > /dev/null; sed -nE 's/.*: ([0-9A-Za-z]+): to=<bob@example.test>.*/\1/p' "$D/log/mail.log" | tail -1)
+grep -F "$qid:" "$D/log/mail.log" || true
+
+say "It keeps running. Try it:"
+cat << END
+  submission  127.0.0.1:$((BASE + 587)) (STARTTLS), :$((BASE + 465)) (TLS); users alice and bob, password secret
+  SMTP        127.0.0.1:$((BASE + 25)), for mail to example.test from anybody
+  the queue   $BIN/mailq -C $D/etc
+  the log     tail -f $D/log/mail.log
+  its state   $PH status
+  stop it     make stop      (or: $PH stop)
+END
