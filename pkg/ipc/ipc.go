@@ -259,6 +259,25 @@ func (c *Conn) Close() error {
 	return c.c.Close()
 }
 
+// Quiet tells whether the peer of an idle connection has neither sent anything
+// nor closed, without waiting.
+func (c *Conn) Quiet() bool {
+	if c.r != c.w {
+		return false
+	}
+	rc, err := c.c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	quiet := false
+	var b [1]byte
+	rc.Control(func(fd uintptr) {
+		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		quiet = err == unix.EAGAIN
+	})
+	return quiet
+}
+
 // PeerCred returns the identity of the process that connected (SO_PEERCRED).
 func (c *Conn) PeerCred() (*unix.Ucred, error) { return PeerCred(c.c) }
 

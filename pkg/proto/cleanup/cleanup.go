@@ -12,8 +12,8 @@
 //
 // and may send all of it without waiting. The server answers End alone, with a
 // Result; after a failure it reads and drops the rest of the transaction
-// first. A server that is about to leave closes the connection between
-// transactions: a client that gets EOF before it sent Begin dials again.
+// first. A server that is about to leave sends Drain: the client sends it no new
+// transaction and closes the connection; one that crossed the Drain is served.
 package cleanup
 
 import (
@@ -35,6 +35,7 @@ const (
 	TypeEnd       = 4
 	TypeAbort     = 5
 	TypeResult    = 6
+	TypeDrain     = 7 // from the server, at any time
 )
 
 // Flags ask for or suppress parts of cleanup's work (Postfix's cleanup flags).
