@@ -541,6 +541,7 @@ var All = []config.Declared{
 	&ResolveDequotedAddress,
 	&ResolveNullDomain,
 	&ResolveNumericDomain,
+	&ResolverNameservers,
 	&RespectfulLogging,
 	&RewriteServiceName,
 	&RoleUidBase,
