@@ -154,8 +154,12 @@ func (c *Client) Close() error { return c.c.Close() }
 func (c *Client) ask(typ, want byte, arg string) ([]byte, error) {
 	var e wire.Encoder
 	e.String(arg)
+	return c.exchange(typ, want, e.B)
+}
+
+func (c *Client) exchange(typ, want byte, payload []byte) ([]byte, error) {
 	c.c.SetDeadline(time.Now().Add(5 * time.Minute))
-	if err := c.c.WriteFrame(typ, e.B); err != nil {
+	if err := c.c.WriteFrame(typ, payload); err != nil {
 		return nil, err
 	}
 	t, p, err := c.c.ReadFrame()
@@ -173,6 +177,10 @@ func (c *Client) result(typ byte, arg string) error {
 	if err != nil {
 		return err
 	}
+	return refused(p)
+}
+
+func refused(p []byte) error {
 	r, err := DecodeResult(p)
 	if err != nil {
 		return err
@@ -197,6 +205,18 @@ func (c *Client) FlushSite(domain string) error { return c.result(TypeFlushSite,
 
 // FlushID has one message tried now; an unknown id is no error.
 func (c *Client) FlushID(id string) error { return c.result(TypeFlushID, id) }
+
+// LetGo has qmgr give up an active message. The error is a *Refused with
+// NotActive if qmgr does not have it.
+func (c *Client) LetGo(a Action, id string) error {
+	var e wire.Encoder
+	(&LetGo{a, id}).Encode(&e)
+	p, err := c.exchange(TypeLetGo, TypeResult, e.B)
+	if err != nil {
+		return err
+	}
+	return refused(p)
+}
 
 // Status returns the ledger.
 func (c *Client) Status() (*Status, error) {

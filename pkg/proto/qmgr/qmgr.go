@@ -26,7 +26,48 @@ const (
 	TypeStatus    = 6 // ask for the ledger
 	TypeResult    = 7
 	TypeStatusAns = 8
+	TypeLetGo     = 9 // postsuper: stop work on an active message and do something with it
 )
+
+// Action is what LetGo does with a message.
+type Action uint8
+
+const (
+	Delete  Action = iota
+	Hold           // into the hold queue
+	Requeue        // into maildrop, to be taken in once more
+	Expire         // return to the sender
+)
+
+// LetGo asks qmgr to give a message up. Deliveries under way are awaited and
+// their outcomes recorded first.
+type LetGo struct {
+	Action Action
+	ID     string
+}
+
+// Encode appends the payload.
+func (l *LetGo) Encode(e *wire.Encoder) {
+	e.Uint(uint64(l.Action))
+	e.String(l.ID)
+}
+
+// DecodeLetGo parses a LetGo payload.
+func DecodeLetGo(p []byte) (*LetGo, error) {
+	d := wire.NewDecoder(p)
+	l := &LetGo{Action: Action(d.Uint()), ID: d.String()}
+	if err := d.Done(); err != nil {
+		return nil, err
+	}
+	if l.Action > Expire {
+		return nil, wire.ErrMalformed
+	}
+	return l, nil
+}
+
+// NotActive is the Text of the Result of LetGo for a message that qmgr is not
+// working on: the caller may do as it likes.
+const NotActive = "not active"
 
 // Result answers the flush requests.
 type Result struct {
@@ -47,31 +88,39 @@ func DecodeResult(p []byte) (*Result, error) {
 	return r, d.Done()
 }
 
-// Status is the ledger: what became of every recipient that this process of
-// qmgr has taken over. Accepted equals the sum of Delivered, Relayed, Bounced,
-// Expired, Discarded and Queued; Deferred and Held are parts of Queued or
-// beside it, as their comments say.
+// Status is the ledger of this process of qmgr, in recipients unless a comment
+// says otherwise. Each recipient that enters the active queue leaves it in
+// exactly one way:
+//
+//	Accepted + Retried = Delivered + Relayed + Bounced + Expired + Discarded +
+//	                     Deferred + Removed + Active
 type Status struct {
-	Accepted  int64 // recipients of messages that entered the active queue for the first time in this process
-	Delivered int64 // to a final place
-	Relayed   int64 // to another host
-	Bounced   int64
-	Expired   int64
-	Discarded int64 // by a named rule
-	Deferred  int64 // outcomes "try later" so far; a recipient counts each time
-	Queued    int64 // accepted, not finished: active or deferred
-	Removed   int64 // recipients that left the queue by an administrator's hand
+	Accepted  int64 // entered the active queue for the first time
+	Retried   int64 // entered it again, from the deferred queue or after a restart
+	Delivered int64 // delivered to their final place here
+	Relayed   int64 // handed to another host
+	Bounced   int64 // failed for good, and reported where that was wanted
+	Expired   int64 // failed for having been too long in the queue
+	Discarded int64 // thrown away by a named rule
+	Deferred  int64 // put off to another time
+	Removed   int64 // taken out by an administrator: deleted, held or requeued
+	Active    int64 // in the active queue now
 
-	Messages int64 // messages now in the active queue
-	InCore   int64 // recipients now in memory
-	Busy     int64 // delivery requests now with agents
-	Waiting  int64 // deferred messages known in the retry heap
-	Held     int64 // messages in the hold queue at the last look
+	Messages int64 // messages in the active queue
+	InCore   int64 // recipients in memory
+	Busy     int64 // delivery requests with agents
+	Waiting  int64 // messages in the deferred queue, counted now
+	Held     int64 // messages in the hold queue, counted now
+}
+
+// Balanced tells whether the ledger adds up.
+func (s *Status) Balanced() bool {
+	return s.Accepted+s.Retried == s.Delivered+s.Relayed+s.Bounced+s.Expired+s.Discarded+s.Deferred+s.Removed+s.Active
 }
 
 func (s *Status) fields() []*int64 {
-	return []*int64{&s.Accepted, &s.Delivered, &s.Relayed, &s.Bounced, &s.Expired, &s.Discarded, &s.Deferred,
-		&s.Queued, &s.Removed, &s.Messages, &s.InCore, &s.Busy, &s.Waiting, &s.Held}
+	return []*int64{&s.Accepted, &s.Retried, &s.Delivered, &s.Relayed, &s.Bounced, &s.Expired, &s.Discarded, &s.Deferred,
+		&s.Removed, &s.Active, &s.Messages, &s.InCore, &s.Busy, &s.Waiting, &s.Held}
 }
 
 // Encode appends the payload.
