@@ -167,7 +167,7 @@ func (c *Conn) fill(n int) error {
 				return err
 			}
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		if m == 0 {

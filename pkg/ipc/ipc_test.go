@@ -1,0 +1,179 @@
+package ipc
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// pair returns the two ends of a framed connection after the hello.
+func pair(t *testing.T) (client, server *Conn) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	got := make(chan *Conn, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		s, err := Accept(c, "test/1", 5*time.Second)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- s
+	}()
+	client, err = Dial(path, "test/1", 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server = <-got
+	t.Cleanup(func() { client.Close(); server.Close() })
+	return client, server
+}
+
+func TestFrames(t *testing.T) {
+	c, s := pair(t)
+	big := bytes.Repeat([]byte("0123456789"), MaxFrame/10)
+	go func() {
+		c.WriteFrame(1, nil)
+		c.WriteFrame(2, []byte("two"))
+		c.WriteFrame(3, big)
+		c.Close()
+	}()
+	for _, want := range []struct {
+		typ byte
+		p   []byte
+	}{{1, nil}, {2, []byte("two")}, {3, big}} {
+		typ, p, err := s.ReadFrame()
+		if err != nil || typ != want.typ || !bytes.Equal(p, want.p) {
+			t.Fatalf("got type %d, %d bytes, %v; want %d, %d bytes", typ, len(p), err, want.typ, len(want.p))
+		}
+	}
+	if _, _, err := s.ReadFrame(); err != io.EOF {
+		t.Errorf("got %v, want EOF", err)
+	}
+	if err := c.WriteFrame(1, make([]byte, MaxFrame+1)); !errors.Is(err, ErrProtocol) {
+		t.Errorf("too long a frame: got %v", err)
+	}
+}
+
+// TestDescriptors sends many frames with and without descriptors: each must
+// arrive with its own.
+func TestDescriptors(t *testing.T) {
+	c, s := pair(t)
+	dir := t.TempDir()
+	const n = 50
+	go func() {
+		for i := range n {
+			if i%3 == 0 {
+				c.WriteFrame(1, []byte("none"))
+			}
+			f, err := os.Create(filepath.Join(dir, string(rune('A'+i))))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			f.WriteString(f.Name())
+			c.WriteFrame(2, []byte(f.Name()), int(f.Fd()))
+			f.Close()
+		}
+		c.Close()
+	}()
+	seen := 0
+	for {
+		typ, p, err := s.ReadFrame()
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if typ != 2 {
+			continue
+		}
+		want := string(p)
+		fd, err := s.TakeFD()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 4096)
+		k, err := syscall.Pread(fd, b, 0)
+		syscall.Close(fd)
+		if err != nil || string(b[:k]) != want {
+			t.Fatalf("descriptor of %q leads to %q, %v", want, b[:max(k, 0)], err)
+		}
+		seen++
+	}
+	if seen != n {
+		t.Errorf("got %d descriptors, want %d", seen, n)
+	}
+}
+
+func TestWrongProtocol(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			if _, err := Accept(c, "other/1", time.Second); err == nil {
+				t.Error("the server accepted another protocol")
+			}
+			c.Close()
+		}
+	}()
+	if _, err := Dial(path, "test/1", time.Second); err == nil {
+		t.Error("the client accepted another protocol")
+	}
+}
+
+// FuzzReadFrame feeds a reader what a captured peer might send.
+func FuzzReadFrame(f *testing.F) {
+	f.Add(AppendFrame(nil, 1, []byte("hello"), 0))
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 1, 0})
+	f.Add([]byte{0, 0, 0, 1, 1, 1, 'x'})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+		if err != nil {
+			t.Skip(err)
+		}
+		syscall.SetNonblock(fds[0], true)
+		file := os.NewFile(uintptr(fds[0]), "")
+		nc, err := net.FileConn(file)
+		file.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		go func() {
+			syscall.Write(fds[1], b)
+			syscall.Close(fds[1])
+		}()
+		c := NewConn(nc.(*net.UnixConn))
+		total := 0
+		for {
+			_, p, err := c.ReadFrame()
+			if err != nil {
+				break
+			}
+			total += len(p)
+		}
+		if total > len(b) {
+			t.Fatalf("%d bytes of payload out of %d", total, len(b))
+		}
+	})
+}
