@@ -243,39 +243,3 @@ func checkDomain(d string) error {
 	}
 	return nil
 }
-
-// QuotePath returns an internal address in external form, without angle
-// brackets: the local part is quoted where RFC 5321 asks for it.
-func QuotePath(addr string) string {
-	at := strings.LastIndexByte(addr, '@')
-	local, domain := addr, ""
-	if at >= 0 {
-		local, domain = addr[:at], addr[at:]
-	}
-	if addr == "" || isDotString(local) {
-		return addr
-	}
-	b := make([]byte, 0, len(addr)+4)
-	b = append(b, '"')
-	for i := 0; i < len(local); i++ {
-		if local[i] == '"' || local[i] == '\\' {
-			b = append(b, '\\')
-		}
-		b = append(b, local[i])
-	}
-	b = append(b, '"')
-	return string(append(b, domain...))
-}
-
-func isDotString(s string) bool {
-	if s == "" || s[0] == '.' || s[len(s)-1] == '.' {
-		return false
-	}
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c <= ' ' || c == 0x7f || strings.IndexByte("\"(),:;<>@[\\]", c) >= 0 || c == '.' && s[i-1] == '.' {
-			return false
-		}
-	}
-	return true
-}

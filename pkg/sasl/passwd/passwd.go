@@ -1,0 +1,360 @@
+// Package passwd reads password files in Dovecot's passwd-file form,
+//
+//	user:{SCHEME}hash:uid:gid:gecos:home:shell:extra=fields
+//
+// and verifies passwords against their hashes: PLAIN, yescrypt, SHA-256-crypt,
+// SHA-512-crypt, bcrypt, argon2id and SCRAM-SHA-256. How many hashes run at a
+// time is bounded, since some cost 60 ms and 16 MB; a check of a user who does
+// not exist costs as much as one of a user who does.
+package passwd
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/go-crypt/crypt"
+	"github.com/go-crypt/crypt/algorithm/argon2"
+	"github.com/go-crypt/crypt/algorithm/bcrypt"
+	"github.com/go-crypt/crypt/algorithm/scrypt"
+	"github.com/go-crypt/crypt/algorithm/shacrypt"
+
+	"posthaste/pkg/sasl"
+)
+
+// User is one line of a password file.
+type User struct {
+	Name   string
+	Scheme string // PLAIN, CRYPT, SCRAM-SHA-256, …; upper case
+	Hash   string // without the {SCHEME}
+	UID    string
+	GID    string
+	Home   string
+	Extra  []string // key=value
+	Line   int
+}
+
+// maxFile bounds a password file.
+const maxFile = 64 << 20
+
+// Parse reads a password file. Mistakes are errors that name the line; name is
+// the file's name for them. Lines that begin with "#" and empty ones are
+// skipped; of two lines for one user the first counts.
+func Parse(name string, r io.Reader) (map[string]*User, []*User, error) {
+	users := map[string]*User{}
+	var order []*User
+	sc := bufio.NewScanner(io.LimitReader(r, maxFile))
+	sc.Buffer(nil, 64<<10)
+	for n := 1; sc.Scan(); n++ {
+		l := strings.TrimRight(sc.Text(), "\r")
+		if l == "" || l[0] == '#' {
+			continue
+		}
+		f := strings.SplitN(l, ":", 8)
+		if f[0] == "" || len(f) < 2 {
+			return nil, nil, fmt.Errorf("%s, line %d: expected user:{SCHEME}hash:uid:gid:gecos:home:shell:extra", name, n)
+		}
+		u := &User{Name: f[0], Line: n}
+		u.Scheme, u.Hash = splitScheme(f[1])
+		if !known[u.Scheme] {
+			return nil, nil, fmt.Errorf("%s, line %d: unknown password scheme {%s}", name, n, u.Scheme)
+		}
+		get := func(i int) string {
+			if i < len(f) {
+				return f[i]
+			}
+			return ""
+		}
+		u.UID, u.GID, u.Home = get(2), get(3), get(5)
+		u.Extra = strings.Fields(get(7))
+		if _, dup := users[u.Name]; !dup {
+			users[u.Name] = u
+			order = append(order, u)
+		}
+	}
+	if err := sc.Err(); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return users, order, nil
+}
+
+var known = map[string]bool{"PLAIN": true, "CLEARTEXT": true, "CRYPT": true, "SHA256-CRYPT": true, "SHA512-CRYPT": true,
+	"BLF-CRYPT": true, "ARGON2ID": true, "ARGON2I": true, "SCRAM-SHA-256": true}
+
+// splitScheme takes {SCHEME} off. A hash without one is CRYPT, as it is in
+// /etc/shadow.
+func splitScheme(s string) (scheme, hash string) {
+	if strings.HasPrefix(s, "{") {
+		if i := strings.IndexByte(s, '}'); i > 0 {
+			return strings.ToUpper(s[1:i]), s[i+1:]
+		}
+	}
+	return "CRYPT", s
+}
+
+var decoder = sync.OnceValues(func() (*crypt.Decoder, error) {
+	d := crypt.NewDecoder()
+	for _, reg := range []func() error{
+		func() error { return argon2.RegisterDecoder(d) },
+		func() error { return bcrypt.RegisterDecoder(d) },
+		func() error { return scrypt.RegisterDecoder(d) }, // holds yescrypt
+		func() error { return shacrypt.RegisterDecoder(d) },
+	} {
+		if err := reg(); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+})
+
+// hashing bounds the checks that run at a time.
+var hashing = make(chan struct{}, max(2, runtime.NumCPU()))
+
+// Match checks a password against a user's hash. An error is a hash that
+// cannot be read.
+func (u *User) Match(password string) (ok bool, err error) {
+	switch u.Scheme {
+	case "PLAIN", "CLEARTEXT":
+		a, b := sha256.Sum256([]byte(u.Hash)), sha256.Sum256([]byte(password))
+		return subtle.ConstantTimeCompare(a[:], b[:]) == 1, nil
+	case "SCRAM-SHA-256":
+		k, err := parseScram(u.Hash)
+		if err != nil {
+			return false, err
+		}
+		got, err := deriveScram(password, k.Salt, k.Iterations)
+		if err != nil {
+			return false, err
+		}
+		return subtle.ConstantTimeCompare(got.StoredKey, k.StoredKey) == 1, nil
+	}
+	h := u.Hash
+	if h == "" || h[0] != '$' {
+		return false, fmt.Errorf("line %d: not a known hash", u.Line) // locked ("*", "!") or DES
+	}
+	d, err := decoder()
+	if err != nil {
+		return false, err
+	}
+	hashing <- struct{}{}
+	defer func() { <-hashing }()
+	dig, err := d.Decode(h)
+	if err != nil {
+		return false, err
+	}
+	return dig.MatchAdvanced(password)
+}
+
+// parseScram reads "iterations,salt,storedkey,serverkey", base64 each.
+func parseScram(s string) (k sasl.ScramKeys, err error) {
+	f := strings.Split(s, ",")
+	if len(f) != 4 {
+		return k, fmt.Errorf("bad SCRAM-SHA-256 value")
+	}
+	if k.Iterations, err = strconv.Atoi(f[0]); err != nil || k.Iterations < 1 || k.Iterations > 10_000_000 {
+		return k, fmt.Errorf("bad SCRAM-SHA-256 iteration count")
+	}
+	for i, dst := range []*[]byte{&k.Salt, &k.StoredKey, &k.ServerKey} {
+		if *dst, err = base64.StdEncoding.DecodeString(f[i+1]); err != nil {
+			return k, fmt.Errorf("bad SCRAM-SHA-256 value")
+		}
+	}
+	if len(k.StoredKey) != sha256.Size || len(k.ServerKey) != sha256.Size || len(k.Salt) == 0 {
+		return k, fmt.Errorf("bad SCRAM-SHA-256 value")
+	}
+	return k, nil
+}
+
+func deriveScram(password string, salt []byte, iter int) (k sasl.ScramKeys, err error) {
+	salted, err := pbkdf2.Key(sha256.New, password, salt, iter, sha256.Size)
+	if err != nil {
+		return k, err
+	}
+	mac := func(key []byte, text string) []byte {
+		h := hmac.New(sha256.New, key)
+		h.Write([]byte(text))
+		return h.Sum(nil)
+	}
+	stored := sha256.Sum256(mac(salted, "Client Key"))
+	return sasl.ScramKeys{Salt: salt, Iterations: iter, StoredKey: stored[:], ServerKey: mac(salted, "Server Key")}, nil
+}
+
+// Iterations is the work factor of hashes that HashScram makes.
+const Iterations = 4096
+
+// HashScram makes the {SCRAM-SHA-256} value of a password: the one scheme with
+// which PLAIN, LOGIN and SCRAM-SHA-256 all work and no password is kept.
+func HashScram(password string) (string, error) {
+	salt := make([]byte, 16)
+	rand.Read(salt)
+	k, err := deriveScram(password, salt, Iterations)
+	if err != nil {
+		return "", err
+	}
+	e := base64.StdEncoding.EncodeToString
+	return fmt.Sprintf("{SCRAM-SHA-256}%d,%s,%s,%s", Iterations, e(salt), e(k.StoredKey), e(k.ServerKey)), nil
+}
+
+// File is a password file that is read again when it changes. It implements
+// sasl.Verifier and is safe for concurrent use.
+type File struct {
+	path   string
+	stale  func(error) // told when a changed file cannot be read
+	secret []byte      // makes the salts of users who do not exist
+
+	mu      sync.Mutex
+	users   map[string]*User
+	dummy   *User // what a check of an unknown user costs
+	scramOK bool
+	checked time.Time
+	id      string
+}
+
+// Open reads the file. stale, which may be nil, is called with the trouble
+// when the file has changed and cannot be read again; the old content stays.
+func Open(path string, stale func(error)) (*File, error) {
+	f := &File{path: path, stale: stale, secret: make([]byte, 32)}
+	rand.Read(f.secret)
+	return f, f.load()
+}
+
+func (f *File) load() error {
+	fd, err := os.Open(f.path)
+	if err != nil {
+		return err
+	}
+	defer fd.Close()
+	st, err := fd.Stat()
+	if err != nil {
+		return err
+	}
+	users, order, err := Parse(f.path, fd)
+	if err != nil {
+		return err
+	}
+	f.users, f.id = users, fileID(st)
+	f.scramOK = len(order) > 0
+	f.dummy = &User{Scheme: "SCRAM-SHA-256", Hash: strings.TrimPrefix(f.fakeHash("dummy"), "{SCRAM-SHA-256}")}
+	for i, u := range order {
+		if i == 0 {
+			f.dummy = u
+		}
+		f.scramOK = f.scramOK && (u.Scheme == "SCRAM-SHA-256" || u.Scheme == "PLAIN" || u.Scheme == "CLEARTEXT")
+	}
+	return nil
+}
+
+func fileID(st os.FileInfo) string {
+	id := fmt.Sprint(st.ModTime().UnixNano(), st.Size())
+	if s, ok := st.Sys().(*syscall.Stat_t); ok {
+		id += fmt.Sprint(" ", s.Ino)
+	}
+	return id
+}
+
+// refresh reads the file again if it changed; at most once a second it looks.
+func (f *File) refresh() {
+	if now := time.Now(); now.Sub(f.checked) >= time.Second {
+		f.checked = now
+		st, err := os.Stat(f.path)
+		if err == nil && fileID(st) == f.id {
+			return
+		}
+		if err == nil {
+			err = f.load()
+		}
+		if err != nil && f.stale != nil {
+			f.stale(err)
+		}
+	}
+}
+
+func (f *File) find(user string) (u, dummy *User) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refresh()
+	if u = f.users[user]; u == nil {
+		// A name is often written with other case or with the domain.
+		u = f.users[strings.ToLower(user)]
+	}
+	return u, f.dummy
+}
+
+// Lookup returns a user, nil if there is none.
+func (f *File) Lookup(user string) *User {
+	u, _ := f.find(user)
+	return u
+}
+
+// ScramForAll tells whether every user of the file can use SCRAM-SHA-256. Only
+// then is it wise to offer it: clients prefer it to PLAIN.
+func (f *File) ScramForAll() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refresh()
+	return f.scramOK
+}
+
+// Verify implements sasl.Verifier.
+func (f *File) Verify(user, password string) (string, error) {
+	u, dummy := f.find(user)
+	if u == nil {
+		dummy.Match(password) // only its time matters
+		return "", sasl.ErrCredentials
+	}
+	ok, err := u.Match(password)
+	if err != nil {
+		return "", fmt.Errorf("%w: %s, user %q: %v", sasl.ErrTemporary, f.path, u.Name, err)
+	}
+	if !ok {
+		return "", sasl.ErrCredentials
+	}
+	return u.Name, nil
+}
+
+// Scram implements sasl.Verifier.
+func (f *File) Scram(user, hash string) (sasl.ScramKeys, error) {
+	u, _ := f.find(user)
+	if hash != "SHA-256" {
+		return sasl.ScramKeys{}, sasl.ErrTemporary
+	}
+	if u != nil {
+		switch u.Scheme {
+		case "SCRAM-SHA-256":
+			return parseScram(u.Hash)
+		case "PLAIN", "CLEARTEXT":
+			return deriveScram(u.Hash, f.salt(user), Iterations)
+		}
+	}
+	k, err := parseScram(strings.TrimPrefix(f.fakeHash(user), "{SCRAM-SHA-256}"))
+	k.StoredKey = bytes.Clone(k.StoredKey)
+	return k, err
+}
+
+func (f *File) salt(user string) []byte {
+	h := hmac.New(sha256.New, f.secret)
+	h.Write([]byte(user))
+	return h.Sum(nil)[:16]
+}
+
+// fakeHash is the same for each question about a user who does not exist, as
+// the real one of a user who does would be.
+func (f *File) fakeHash(user string) string {
+	e := base64.StdEncoding.EncodeToString
+	a, b := sha256.Sum256(append([]byte("s"), f.salt(user)...)), sha256.Sum256(append([]byte("v"), f.salt(user)...))
+	return fmt.Sprintf("{SCRAM-SHA-256}%d,%s,%s,%s", Iterations, e(f.salt(user)), e(a[:]), e(b[:]))
+}

@@ -1,0 +1,189 @@
+// Package sasl holds the SASL mechanisms (RFC 4422) of both sides: PLAIN,
+// LOGIN, SCRAM-SHA-256 and SCRAM-SHA-1. Mechanisms are state machines that take
+// decoded messages and return decoded messages; base64, line limits and the
+// protocol around them are the caller's.
+package sasl
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha1"
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"strings"
+
+	"github.com/xdg-go/scram"
+)
+
+// Errors of a server exchange. Everything that an attacker could learn
+// something from is ErrCredentials.
+var (
+	ErrCredentials = errors.New("authentication failure")           // wrong, or no such user
+	ErrMessage     = errors.New("invalid authentication message")   // the client broke the mechanism
+	ErrTemporary   = errors.New("temporary authentication failure") // the backend is in trouble
+)
+
+// ScramKeys are what a server keeps for SCRAM (RFC 5802, section 3).
+type ScramKeys struct {
+	Salt                 []byte
+	Iterations           int
+	StoredKey, ServerKey []byte
+}
+
+// Verifier knows users and passwords. Both methods take their full time also
+// for users that do not exist.
+type Verifier interface {
+	// Verify checks a password and returns the canonical user name. The error is
+	// ErrCredentials or ErrTemporary.
+	Verify(user, password string) (name string, err error)
+	// Scram returns the keys of a user for "SHA-256" or "SHA-1"; keys that nobody
+	// can prove to know for an unknown user.
+	Scram(user, hash string) (ScramKeys, error)
+}
+
+// Server is the server's side of one exchange.
+type Server interface {
+	// Next takes the client's message and returns the next challenge. done tells
+	// that the exchange succeeded; a challenge with done is data that the client
+	// must see before it believes in success. nil as the first message asks for the
+	// first challenge.
+	Next(response []byte) (challenge []byte, done bool, err error)
+	// User is the authenticated user, or the one that tried, "" if not known.
+	User() string
+}
+
+// maxMessage bounds names and passwords.
+const maxMessage = 1024
+
+// NewServer starts an exchange; ok is false for a mechanism that does not
+// exist here.
+func NewServer(mech string, v Verifier) (s Server, ok bool) {
+	switch strings.ToUpper(mech) {
+	case "PLAIN":
+		return &plainServer{v: v}, true
+	case "LOGIN":
+		return &loginServer{v: v}, true
+	case "SCRAM-SHA-256":
+		return newScram(v, "SHA-256", sha256.New), true
+	case "SCRAM-SHA-1":
+		return newScram(v, "SHA-1", sha1.New), true
+	}
+	return nil, false
+}
+
+// plainServer is RFC 4616.
+type plainServer struct {
+	v    Verifier
+	user string
+}
+
+func (s *plainServer) User() string { return s.user }
+
+func (s *plainServer) Next(resp []byte) ([]byte, bool, error) {
+	if resp == nil {
+		return []byte{}, false, nil
+	}
+	parts := bytes.Split(resp, []byte{0})
+	if len(parts) != 3 || len(resp) > 3*maxMessage || len(parts[1]) == 0 || len(parts[2]) == 0 {
+		return nil, false, ErrMessage
+	}
+	authz := string(parts[0])
+	s.user = string(parts[1])
+	name, err := s.v.Verify(s.user, string(parts[2]))
+	if err != nil {
+		return nil, false, err
+	}
+	if authz != "" && authz != s.user && authz != name {
+		return nil, false, ErrCredentials // nobody may act as someone else
+	}
+	s.user = name
+	return nil, true, nil
+}
+
+// loginServer is the obsolete LOGIN that Outlook prefers.
+type loginServer struct {
+	v    Verifier
+	step int
+	user string
+}
+
+func (s *loginServer) User() string { return s.user }
+
+func (s *loginServer) Next(resp []byte) ([]byte, bool, error) {
+	if s.step == 0 && resp == nil {
+		return []byte("Username:"), false, nil
+	}
+	if len(resp) == 0 || len(resp) > maxMessage || bytes.IndexByte(resp, 0) >= 0 {
+		return nil, false, ErrMessage
+	}
+	s.step++
+	if s.step == 1 {
+		s.user = string(resp)
+		return []byte("Password:"), false, nil
+	}
+	name, err := s.v.Verify(s.user, string(resp))
+	if err != nil {
+		return nil, false, err
+	}
+	s.user = name
+	return nil, true, nil
+}
+
+// scramServer is RFC 5802 and RFC 7677, without channel binding.
+type scramServer struct {
+	conv *scram.ServerConversation
+	user string
+	err  error
+}
+
+func newScram(v Verifier, name string, h func() hash.Hash) *scramServer {
+	s := &scramServer{}
+	srv, err := scram.HashGeneratorFcn(h).NewServer(func(user string) (scram.StoredCredentials, error) {
+		s.user = user
+		k, err := v.Scram(user, name)
+		if err != nil {
+			s.err = err
+			return scram.StoredCredentials{}, err
+		}
+		return scram.StoredCredentials{KeyFactors: scram.KeyFactors{Salt: string(k.Salt), Iters: k.Iterations}, StoredKey: k.StoredKey, ServerKey: k.ServerKey}, nil
+	})
+	if err != nil {
+		s.err = ErrTemporary
+		return s
+	}
+	s.conv = srv.WithNonceGenerator(rand.Text).NewConversation()
+	return s
+}
+
+func (s *scramServer) User() string { return s.user }
+
+func (s *scramServer) Next(resp []byte) ([]byte, bool, error) {
+	if s.conv == nil {
+		return nil, false, s.err
+	}
+	if resp == nil {
+		return []byte{}, false, nil
+	}
+	if len(resp) > 4*maxMessage {
+		return nil, false, ErrMessage
+	}
+	first := s.user == ""
+	out, err := s.conv.Step(string(resp))
+	if err != nil {
+		switch {
+		case s.err != nil:
+			return nil, false, s.err
+		case first:
+			return nil, false, ErrMessage
+		}
+		return nil, false, ErrCredentials
+	}
+	if !s.conv.Done() {
+		return []byte(out), false, nil
+	}
+	if !s.conv.Valid() || s.conv.AuthzID() != "" && s.conv.AuthzID() != s.user {
+		return nil, false, ErrCredentials
+	}
+	return []byte(out), true, nil
+}
