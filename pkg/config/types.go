@@ -223,9 +223,13 @@ func (p *String) Check(v string) error { return checkLen(v, p.MinLen) }
 func (p *Raw) Check(v string) error    { return checkLen(v, p.MinLen) }
 
 // In returns the parameter's value in c. It panics with a *ValueError when the
-// configured value is not a boolean.
+// configured value is not a boolean. A parameter without a default that is
+// not set is no.
 func (p *Bool) In(c *Config) bool {
 	v := c.value(p.Name)
+	if v == "" && p.Default == "" {
+		return false
+	}
 	b, ok := parseBool(v)
 	if !ok {
 		c.bad(p.Name, v, "bad boolean configuration")
@@ -238,22 +242,58 @@ func (p *Bool) In(c *Config) bool {
 func (p *Int) In(c *Config) int { return int(p.In64(c)) }
 
 // In64 is In for values that count bytes.
-func (p *Int) In64(c *Config) int64 {
-	v := c.value(p.Name)
+func (p *Int) In64(c *Config) int64 { return p.named(c, p.Name) }
+
+// For is In for the parameter of a transport: with p named
+// transport_destination_concurrency_limit and transport "relay" it reads
+// relay_destination_concurrency_limit, and p's own value when that is neither
+// set nor declared.
+func (p *Int) For(c *Config, transport string) int {
+	return int(p.named(c, c.transportName(p.Name, transport)))
+}
+
+// transportName replaces the leading "transport" of a parameter's name by
+// that of a transport, if there is such a parameter.
+func (c *Config) transportName(name, transport string) string {
+	n := transport + strings.TrimPrefix(name, "transport")
+	if _, ok := c.set[n]; ok {
+		return n
+	}
+	if _, ok := c.Declared(n); ok {
+		return n
+	}
+	return name
+}
+
+func (p *Int) named(c *Config, name string) int64 {
+	v := c.value(name)
+	if v == "" && p.Default == "" {
+		return 0
+	}
 	n, err := p.parse(v)
 	if err != nil {
-		c.bad(p.Name, v, err.Error())
+		c.bad(name, v, err.Error())
 	}
 	return n
 }
 
 // In returns the parameter's value in c. It panics with a *ValueError when the
 // configured value is not a duration or out of bounds.
-func (p *Time) In(c *Config) time.Duration {
-	v := c.value(p.Name)
+func (p *Time) In(c *Config) time.Duration { return p.named(c, p.Name) }
+
+// For is In for the parameter of a transport; see Int.For.
+func (p *Time) For(c *Config, transport string) time.Duration {
+	return p.named(c, c.transportName(p.Name, transport))
+}
+
+func (p *Time) named(c *Config, name string) time.Duration {
+	v := c.value(name)
+	if v == "" && p.Default == "" {
+		return 0
+	}
 	d, err := p.parse(v)
 	if err != nil {
-		c.bad(p.Name, v, err.Error())
+		c.bad(name, v, err.Error())
 	}
 	return d
 }
@@ -264,6 +304,16 @@ func (p *String) In(c *Config) string {
 	v := c.value(p.Name)
 	if err := p.Check(v); err != nil {
 		c.bad(p.Name, v, err.Error())
+	}
+	return v
+}
+
+// For is In for the parameter of a transport; see Int.For.
+func (p *String) For(c *Config, transport string) string {
+	name := c.transportName(p.Name, transport)
+	v := c.value(name)
+	if err := p.Check(v); err != nil {
+		c.bad(name, v, err.Error())
 	}
 	return v
 }

@@ -48,7 +48,7 @@ var (
 	CommandExpansionFilter                           = config.String{Name: "command_expansion_filter", Default: "1234567890!@%-_=+:,./abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", MinLen: 1}
 	CommandTimeLimit                                 = config.Time{Name: "command_time_limit", Default: "1000s", Unit: 's', Min: 1}
 	CompatibilityLevel                               = config.String{Name: "compatibility_level", Default: "0"}
-	ConfigDirectory                                  = config.String{Name: "config_directory", Default: "/etc/postfix (build-time)", Handling: "computed"}
+	ConfigDirectory                                  = config.String{Name: "config_directory", Default: "/etc/posthaste", Handling: "computed"}
 	ConfirmDelayCleared                              = config.Bool{Name: "confirm_delay_cleared", Default: "no"}
 	ConnectionCacheProtocolTimeout                   = config.Time{Name: "connection_cache_protocol_timeout", Default: "5s", Unit: 's', Min: 1}
 	ConnectionCacheServiceName                       = config.String{Name: "connection_cache_service_name", Default: "scache", MinLen: 1}
@@ -56,10 +56,10 @@ var (
 	ConnectionCacheTtlLimit                          = config.Time{Name: "connection_cache_ttl_limit", Default: "2s", Unit: 's', Min: 1}
 	ContentFilter                                    = config.String{Name: "content_filter"}
 	CyrusSaslConfigPath                              = config.String{Name: "cyrus_sasl_config_path", Handling: "accept-ignore"}
-	DaemonDirectory                                  = config.String{Name: "daemon_directory", Default: "/usr/libexec/postfix", MinLen: 1}
+	DaemonDirectory                                  = config.String{Name: "daemon_directory", Default: "/usr/libexec/posthaste", MinLen: 1}
 	DaemonTableOpenErrorIsFatal                      = config.Bool{Name: "daemon_table_open_error_is_fatal", Default: "no"}
 	DaemonTimeout                                    = config.Time{Name: "daemon_timeout", Default: "18000s", Unit: 's', Min: 1}
-	DataDirectory                                    = config.String{Name: "data_directory", Default: "/var/lib/postfix", MinLen: 1}
+	DataDirectory                                    = config.String{Name: "data_directory", Default: "/var/lib/posthaste", MinLen: 1}
 	DebugPeerLevel                                   = config.Int{Name: "debug_peer_level", Default: "2", Min: 1}
 	DebugPeerList                                    = config.String{Name: "debug_peer_list"}
 	DebuggerCommand                                  = config.String{Name: "debugger_command", Handling: "accept-mostly-ignore"}
@@ -82,7 +82,7 @@ var (
 	DnsblogReplyDelay                                = config.Time{Name: "dnsblog_reply_delay", Default: "0s", Unit: 's'}
 	DnsblogServiceName                               = config.String{Name: "dnsblog_service_name", Default: "dnsblog", MinLen: 1}
 	DnssecProbe                                      = config.String{Name: "dnssec_probe", Default: "ns:."}
-	DomainToAscii                                    = config.String{Name: "domain_to_ascii", Default: "no default", Handling: "accept-ignore", Note: "name of an expansion/feature keyword, see postconf(5)"}
+	DomainToAscii                                    = config.String{Name: "domain_to_ascii", Handling: "accept-ignore", Note: "name of an expansion/feature keyword, see postconf(5)"}
 	DontRemove                                       = config.Int{Name: "dont_remove", Default: "0"}
 	DoubleBounceSender                               = config.String{Name: "double_bounce_sender", Default: "double-bounce", MinLen: 1}
 	DuplicateFilterLimit                             = config.Int{Name: "duplicate_filter_limit", Default: "1000"}

@@ -3,11 +3,11 @@ package params
 import "posthaste/pkg/config"
 
 var (
-	MailName                            = config.String{Name: "mail_name", Default: "Postfix", MinLen: 1}
-	MailOwner                           = config.String{Name: "mail_owner", Default: "postfix", MinLen: 1}
-	MailReleaseDate                     = config.String{Name: "mail_release_date", Default: "(computed) yyyymmdd", MinLen: 1, Handling: "computed"}
+	MailName                            = config.String{Name: "mail_name", Default: "Posthaste", MinLen: 1}
+	MailOwner                           = config.String{Name: "mail_owner", Default: "posthaste", MinLen: 1}
+	MailReleaseDate                     = config.String{Name: "mail_release_date", MinLen: 1, Handling: "computed"}
 	MailSpoolDirectory                  = config.String{Name: "mail_spool_directory", Default: "/var/mail"}
-	MailVersion                         = config.String{Name: "mail_version", Default: "(computed) release string", MinLen: 1, Handling: "computed"}
+	MailVersion                         = config.String{Name: "mail_version", MinLen: 1, Handling: "computed"}
 	MailboxCommand                      = config.Raw{Name: "mailbox_command"}
 	MailboxCommandMaps                  = config.String{Name: "mailbox_command_maps"}
 	MailboxDeliveryLock                 = config.String{Name: "mailbox_delivery_lock", Default: "fcntl, dotlock", MinLen: 1}
@@ -15,7 +15,7 @@ var (
 	MailboxTransport                    = config.String{Name: "mailbox_transport"}
 	MailboxTransportMaps                = config.String{Name: "mailbox_transport_maps"}
 	MailqPath                           = config.String{Name: "mailq_path", Default: "/usr/bin/mailq", MinLen: 1}
-	ManpageDirectory                    = config.String{Name: "manpage_directory", Default: "/usr/local/man", MinLen: 1, Handling: "accept-mostly-ignore"}
+	ManpageDirectory                    = config.String{Name: "manpage_directory", Default: "/usr/share/man", MinLen: 1, Handling: "accept-mostly-ignore"}
 	MapsRblDomains                      = config.String{Name: "maps_rbl_domains", Handling: "accept-ignore", Note: "use reject_rbl_client"}
 	MapsRblRejectCode                   = config.Int{Name: "maps_rbl_reject_code", Default: "554", Handling: "accept-ignore", Note: "use reject_rbl_client"}
 	MasqueradeClasses                   = config.String{Name: "masquerade_classes", Default: "envelope_sender, header_sender, header_recipient"}
@@ -30,7 +30,7 @@ var (
 	MessageRejectCharacters             = config.String{Name: "message_reject_characters"}
 	MessageSizeLimit                    = config.Int{Name: "message_size_limit", Default: "10240000"}
 	MessageStripCharacters              = config.String{Name: "message_strip_characters"}
-	MetaDirectory                       = config.String{Name: "meta_directory", Default: "/etc/postfix", MinLen: 1, Handling: "accept-mostly-ignore"}
+	MetaDirectory                       = config.String{Name: "meta_directory", Default: "/etc/posthaste", MinLen: 1, Handling: "accept-mostly-ignore"}
 	MimeBoundaryLengthLimit             = config.Int{Name: "mime_boundary_length_limit", Default: "2048", Min: 1}
 	MimeHeaderChecks                    = config.String{Name: "mime_header_checks", Default: "$header_checks"}
 	MimeNestingLimit                    = config.Int{Name: "mime_nesting_limit", Default: "100", Min: 1}
@@ -42,9 +42,9 @@ var (
 	MultiInstanceWrapper                = config.String{Name: "multi_instance_wrapper"}
 	MultiRecipientBounceRejectCode      = config.Int{Name: "multi_recipient_bounce_reject_code", Default: "550"}
 	Mydestination                       = config.String{Name: "mydestination", Default: "$myhostname, localhost.$mydomain, localhost"}
-	Mydomain                            = config.String{Name: "mydomain", Default: "(computed) myhostname minus first label, else localdomain", MinLen: 1, Handling: "computed"}
-	Myhostname                          = config.String{Name: "myhostname", Default: "(computed) system hostname, qualified with $mydomain if short", MinLen: 1, Handling: "computed"}
-	Mynetworks                          = config.String{Name: "mynetworks", Default: "(computed) from mynetworks_style and local interfaces", Handling: "computed"}
+	Mydomain                            = config.String{Name: "mydomain", MinLen: 1, Handling: "computed"}
+	Myhostname                          = config.String{Name: "myhostname", MinLen: 1, Handling: "computed"}
+	Mynetworks                          = config.String{Name: "mynetworks", Handling: "computed"}
 	MynetworksStyle                     = config.String{Name: "mynetworks_style", Default: "${{$compatibility_level} <level {2} ? {subnet} : {host}}", MinLen: 1}
 	Myorigin                            = config.String{Name: "myorigin", Default: "$myhostname", MinLen: 1}
 	NestedHeaderChecks                  = config.String{Name: "nested_header_checks", Default: "$header_checks"}
@@ -70,9 +70,9 @@ var (
 	PostmultiStartCommands              = config.String{Name: "postmulti_start_commands", Default: "start"}
 	PostmultiStopCommands               = config.String{Name: "postmulti_stop_commands", Default: "stop abort drain quick-stop"}
 	PrependDeliveredHeader              = config.String{Name: "prepend_delivered_header", Default: "command, file, forward"}
-	ProcessId                           = config.String{Name: "process_id", Default: "(computed) pid", Handling: "computed"}
+	ProcessId                           = config.String{Name: "process_id", Handling: "computed"}
 	ProcessIdDirectory                  = config.String{Name: "process_id_directory", Default: "pid", MinLen: 1}
-	ProcessName                         = config.String{Name: "process_name", Default: "(computed) program name", Handling: "computed"}
+	ProcessName                         = config.String{Name: "process_name", Handling: "computed"}
 	PropagateUnmatchedExtensions        = config.String{Name: "propagate_unmatched_extensions", Default: "canonical, virtual"}
 	ProxyInterfaces                     = config.String{Name: "proxy_interfaces"}
 	ProxyReadMaps                       = config.String{Name: "proxy_read_maps", Default: "$local_recipient_maps $mydestination $virtual_alias_maps $virtual_alias_domains $virtual_mailbox_maps $virtual_mailbox_domains $relay_recipient_maps $relay_domains $canonical_maps $sender_canonical_maps $recipient_canonical_maps $relocated_maps $transport_maps $mynetworks $smtpd_sender_login_maps $sender_bcc_maps $recipient_bcc_maps $smtp_generic_maps $lmtp_generic_maps $alias_maps $smtpd_client_restrictions $smtpd_helo_restrictions $smtpd_sender_restrictions $smtpd_relay_restrictions $smtpd_recipient_restrictions $address_verify_sender_dependent_default_transport_maps $address_verify_sender_dependent_relayhost_maps $address_verify_transport_maps $fallback_transport_maps $lmtp_discard_lhlo_keyword_address_maps $lmtp_pix_workaround_maps $lmtp_sasl_password_maps $lmtp_tls_policy_maps $mailbox_command_maps $mailbox_transport_maps $postscreen_discard_ehlo_keyword_address_maps $rbl_reply_maps $sender_dependent_default_transport_maps $sender_dependent_relayhost_maps $smtp_discard_ehlo_keyword_address_maps $smtp_pix_workaround_maps $smtp_sasl_password_maps $smtp_tls_policy_maps $smtpd_discard_ehlo_keyword_address_maps $smtpd_milter_maps $virtual_gid_maps $virtual_uid_maps $local_login_sender_maps $postscreen_reject_footer_maps $smtpd_reject_footer_maps $tls_server_sni_maps $tlsproxy_client_policy_maps $default_delivery_status_filter $lmtp_delivery_status_filter $lmtp_dns_reply_filter $lmtp_reply_filter $local_delivery_status_filter $pipe_delivery_status_filter $postscreen_command_filter $smtp_delivery_status_filter $smtp_dns_reply_filter $smtp_reply_filter $smtpd_command_filter $smtpd_dns_reply_filter $virtual_delivery_status_filter $body_checks $header_checks $lmtp_body_checks $lmtp_header_checks $lmtp_mime_header_checks $lmtp_nested_header_checks $milter_header_checks $mime_header_checks $nested_header_checks $smtp_body_checks $smtp_header_checks $smtp_mime_header_checks $smtp_nested_header_checks $smtpd_reject_filter_maps $debug_peer_list $smtpd_etrn_restrictions $fast_flush_domains $authorized_flush_users $lmtp_connection_cache_destinations $local_header_rewrite_clients $masquerade_exceptions $postscreen_access_list $postscreen_allowlist_interfaces $postscreen_forbidden_commands $qmqpd_authorized_clients $authorized_mailq_users $smtp_connection_cache_destinations $smtpd_log_access_permit_actions $smtpd_forbidden_commands $smtpd_client_event_limit_exceptions $smtpd_sasl_exceptions_networks $smtpd_sasl_mechanism_filter $smtp_requiretls_policy $smtp_sasl_mechanism_filter $authorized_submit_users $smtpd_authorized_verp_clients $smtpd_authorized_xclient_hosts $smtpd_authorized_xforward_hosts $lmtp_tls_loglevel_maps $postscreen_tls_loglevel_maps $smtp_tls_loglevel_maps $smtpd_tls_loglevel_maps"}
@@ -83,7 +83,7 @@ var (
 	QmqpdClientPortLogging              = config.Bool{Name: "qmqpd_client_port_logging", Default: "no"}
 	QmqpdErrorDelay                     = config.Time{Name: "qmqpd_error_delay", Default: "1s", Unit: 's'}
 	QmqpdTimeout                        = config.Time{Name: "qmqpd_timeout", Default: "300s", Unit: 's', Min: 1}
-	QueueDirectory                      = config.String{Name: "queue_directory", Default: "/var/spool/postfix", MinLen: 1}
+	QueueDirectory                      = config.String{Name: "queue_directory", Default: "/var/spool/posthaste", MinLen: 1}
 	QueueFileAttributeCountLimit        = config.Int{Name: "queue_file_attribute_count_limit", Default: "100", Min: 1}
 	QueueMinfree                        = config.Int{Name: "queue_minfree", Default: "0"}
 	QueueRunDelay                       = config.Time{Name: "queue_run_delay", Default: "300s", Unit: 's', Min: 1}
@@ -118,7 +118,7 @@ var (
 	ResolveNumericDomain                = config.Bool{Name: "resolve_numeric_domain", Default: "no"}
 	RespectfulLogging                   = config.Bool{Name: "respectful_logging", Default: "${{$compatibility_level} <level {3.6} ? {no} : {yes}}"}
 	RewriteServiceName                  = config.String{Name: "rewrite_service_name", Default: "rewrite", MinLen: 1}
-	SampleDirectory                     = config.String{Name: "sample_directory", Default: "/etc/postfix", MinLen: 1, Handling: "accept-ignore"}
+	SampleDirectory                     = config.String{Name: "sample_directory", Default: "/etc/posthaste", MinLen: 1, Handling: "accept-ignore"}
 	SendCyrusSaslAuthzid                = config.Bool{Name: "send_cyrus_sasl_authzid", Default: "no"}
 	SenderBasedRouting                  = config.String{Name: "sender_based_routing", Default: "no", Handling: "accept-ignore", Note: "documented only; no code reads it in 3.12"}
 	SenderBccMaps                       = config.String{Name: "sender_bcc_maps"}
@@ -126,7 +126,7 @@ var (
 	SenderCanonicalMaps                 = config.String{Name: "sender_canonical_maps"}
 	SenderDependentDefaultTransportMaps = config.String{Name: "sender_dependent_default_transport_maps"}
 	SenderDependentRelayhostMaps        = config.String{Name: "sender_dependent_relayhost_maps"}
-	ServiceName                         = config.String{Name: "service_name", Default: "(computed) master.cf service name", Handling: "computed"}
+	ServiceName                         = config.String{Name: "service_name", Handling: "computed"}
 	ServiceThrottleTime                 = config.Time{Name: "service_throttle_time", Default: "60s", Unit: 's', Min: 1}
 	SetgidGroup                         = config.String{Name: "setgid_group", Default: "postdrop", MinLen: 1}
 	ShlibDirectory                      = config.String{Name: "shlib_directory", Default: "no", MinLen: 1, Handling: "accept-ignore"}

@@ -4,7 +4,7 @@ import "posthaste/pkg/config"
 
 var (
 	DefaultCacheDbType                             = config.String{Name: "default_cache_db_type", Default: "lmdb", MinLen: 1}
-	DefaultDatabaseType                            = config.String{Name: "default_database_type", Default: "lmdb", MinLen: 1}
+	DefaultDatabaseType                            = config.String{Name: "default_database_type", Default: "cdb", MinLen: 1}
 	DefaultDeliverySlotCost                        = config.Int{Name: "default_delivery_slot_cost", Default: "5"}
 	DefaultDeliverySlotDiscount                    = config.Int{Name: "default_delivery_slot_discount", Default: "50", Max: 100}
 	DefaultDeliverySlotLoan                        = config.Int{Name: "default_delivery_slot_loan", Default: "3"}

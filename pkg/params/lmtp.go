@@ -39,7 +39,7 @@ var (
 	LmtpLhloName                       = config.String{Name: "lmtp_lhlo_name", Default: "$myhostname", MinLen: 1}
 	LmtpLhloTimeout                    = config.Time{Name: "lmtp_lhlo_timeout", Default: "300s", Unit: 's', Min: 1}
 	LmtpLineLengthLimit                = config.Int{Name: "lmtp_line_length_limit", Default: "998"}
-	LmtpLogTlsFeatureStatus            = config.Bool{Name: "lmtp_log_tls_feature_status", Default: "yes"}
+	LmtpLogTlsFeatureStatus            = config.Bool{Name: "lmtp_log_tls_feature_status", Default: "no"}
 	LmtpMailTimeout                    = config.Time{Name: "lmtp_mail_timeout", Default: "300s", Unit: 's', Min: 1}
 	LmtpMimeHeaderChecks               = config.String{Name: "lmtp_mime_header_checks"}
 	LmtpMinDataRate                    = config.Int{Name: "lmtp_min_data_rate", Default: "500", Min: 1}

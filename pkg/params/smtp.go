@@ -38,7 +38,7 @@ var (
 	SmtpHeloTimeout                    = config.Time{Name: "smtp_helo_timeout", Default: "300s", Unit: 's', Min: 1}
 	SmtpHostLookup                     = config.String{Name: "smtp_host_lookup", Default: "dns", MinLen: 1}
 	SmtpLineLengthLimit                = config.Int{Name: "smtp_line_length_limit", Default: "998"}
-	SmtpLogTlsFeatureStatus            = config.Bool{Name: "smtp_log_tls_feature_status", Default: "yes"}
+	SmtpLogTlsFeatureStatus            = config.Bool{Name: "smtp_log_tls_feature_status", Default: "no"}
 	SmtpMailTimeout                    = config.Time{Name: "smtp_mail_timeout", Default: "300s", Unit: 's', Min: 1}
 	SmtpMimeHeaderChecks               = config.String{Name: "smtp_mime_header_checks"}
 	SmtpMinDataRate                    = config.Int{Name: "smtp_min_data_rate", Default: "500", Min: 1}
