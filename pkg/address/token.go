@@ -174,3 +174,42 @@ func Internal(tokens []Token) string {
 	}
 	return b.String()
 }
+
+// External joins tokens in external form: quoted strings and literals get
+// their quoting back.
+func External(tokens []Token) string {
+	var b strings.Builder
+	for i := range tokens {
+		t := &tokens[i]
+		switch t.Kind {
+		case Literal:
+			b.WriteByte('[')
+			escape(&b, t.Text, "\\\r\n")
+			b.WriteByte(']')
+		case Quoted:
+			b.WriteByte('"')
+			escape(&b, t.Text, "\"\\\r\n")
+			b.WriteByte('"')
+		case Atom, Comment:
+			b.WriteString(t.Text)
+		case ',':
+			b.WriteString(", ")
+			continue
+		default:
+			b.WriteByte(byte(t.Kind))
+		}
+		if i+1 < len(tokens) && (tokens[i+1].Kind == '<' || t.Kind.word() && tokens[i+1].Kind.word()) {
+			b.WriteByte(' ')
+		}
+	}
+	return b.String()
+}
+
+func escape(b *strings.Builder, s, set string) {
+	for i := 0; i < len(s); i++ {
+		if strings.IndexByte(set, s[i]) >= 0 {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(s[i])
+	}
+}

@@ -1,6 +1,7 @@
 package lookup
 
 import (
+	"fmt"
 	"strings"
 
 	"posthaste/pkg/address"
@@ -12,15 +13,15 @@ type Find uint16
 
 // The kinds of keys, in the order in which they are tried.
 const (
-	FindFull             Find = 1 << iota // user+ext@domain
-	FindNoExt                             // user@domain, if there is an extension
-	FindLocalIfLocal                      // user+ext and user, if the domain is local
-	FindLocalAtIfLocal                    // user+ext@ and user@, if the domain is local
-	FindAtDomain                          // @domain
-	FindDomain                            // domain
-	FindSubdomains                        // parents of domain as "parent" (parent_domain_matches_subdomains)
-	FindDotParents                        // parents of domain as ".parent"
-	FindLocalAt                           // user+ext@ and user@
+	FindFull           Find = 1 << iota // user+ext@domain
+	FindNoExt                           // user@domain, if there is an extension
+	FindLocalIfLocal                    // user+ext and user, if the domain is local
+	FindLocalAtIfLocal                  // user+ext@ and user@, if the domain is local
+	FindAtDomain                        // @domain
+	FindDomain                          // domain
+	FindSubdomains                      // parents of domain as "parent" (parent_domain_matches_subdomains)
+	FindDotParents                      // parents of domain as ".parent"
+	FindLocalAt                         // user+ext@ and user@
 )
 
 // Sets of keys that tables use.
@@ -68,6 +69,12 @@ func (m *Maps) AddressExt(addr string, delims string, o AddressOptions) (value, 
 		keys = FindDefault
 	}
 	if keys&FindFull != 0 {
+		// Sources may have the key in quoted or, as in times past, in bare form.
+		if q := address.Quote(addr); q != addr {
+			if value, ok, err = m.Get(q); ok || err != nil {
+				return value, q, "", ok, err
+			}
+		}
 		if value, ok, err = m.Get(addr); ok || err != nil {
 			return value, addr, "", ok, err
 		}
@@ -82,12 +89,12 @@ func (m *Maps) AddressExt(addr string, delims string, o AddressOptions) (value, 
 	split := len(base) < len(local)
 	if split && keys&FindNoExt != 0 {
 		key = base + addr[len(local):]
-		if value, ok, err = m.GetPartial(key); ok || err != nil {
+		if value, ok, err = m.quotedPartial(key); ok || err != nil {
 			return value, key, local[len(base):], ok, err
 		}
 	}
 	try := func(k, x string) bool {
-		if value, ok, err = m.GetPartial(k); ok || err != nil {
+		if value, ok, err = m.quotedPartial(k); ok || err != nil {
 			key, ext = k, x
 			return true
 		}
@@ -105,8 +112,10 @@ func (m *Maps) AddressExt(addr string, delims string, o AddressOptions) (value, 
 			return value, key, ext, ok, err
 		}
 	}
-	if keys&FindAtDomain != 0 && at >= 0 && try(addr[at:], "") {
-		return value, key, ext, ok, err
+	if keys&FindAtDomain != 0 && at >= 0 {
+		if value, ok, err = m.GetPartial(addr[at:]); ok || err != nil {
+			return value, addr[at:], "", ok, err
+		}
 	}
 	if keys&FindDomain != 0 && at >= 0 {
 		if value, key, ok, err = m.Domain(domain, keys&FindSubdomains != 0, keys&FindDotParents != 0); ok || err != nil {
@@ -117,6 +126,17 @@ func (m *Maps) AddressExt(addr string, delims string, o AddressOptions) (value, 
 		return value, key, ext, ok, err
 	}
 	return "", "", "", false, nil
+}
+
+// quotedPartial is GetPartial for a key with a local part, which a table may
+// have in quoted form.
+func (m *Maps) quotedPartial(key string) (string, bool, error) {
+	if q := address.Quote(key); q != key {
+		if v, ok, err := m.GetPartial(q); ok || err != nil {
+			return v, ok, err
+		}
+	}
+	return m.GetPartial(key)
 }
 
 // Domain looks up a domain that is part of a larger name, then its parents: as
@@ -193,4 +213,44 @@ func (m *Maps) Network(addr string) (value, key string, ok bool, err error) {
 			return value, addr, ok, err
 		}
 	}
+}
+
+// MapAddress replaces an address by the addresses that the tables have for it
+// (canonical, virtual alias, generic and BCC maps). A value is a list of
+// addresses in external form; "@domain" keeps the local part of addr. With
+// propagate, an extension that the matching key leaves out is added to each
+// result. rewrite, if not nil, brings each result into standard form.
+func (m *Maps) MapAddress(addr, delims string, propagate bool, o AddressOptions, rewrite func(string) string) (out []string, ok bool, err error) {
+	value, _, ext, ok, err := m.AddressExt(addr, delims, o)
+	if !ok || err != nil {
+		return nil, ok, err
+	}
+	local, _ := address.Split(addr)
+	for _, a := range address.ExtractList([]byte(value)) {
+		if strings.HasPrefix(a, "@") && len(a) > 1 && strings.IndexByte(a, ':') < 0 {
+			a = local + a
+		} else if propagate && ext != "" {
+			if l, d := address.Split(a); d != "" || strings.HasSuffix(a, "@") {
+				a = l + ext + "@" + d
+			} else {
+				a = l + ext
+			}
+		}
+		if rewrite != nil {
+			a = rewrite(a)
+		}
+		out = append(out, a)
+	}
+	if len(out) == 0 {
+		return nil, false, &Error{m.names(), fmt.Errorf("lookup of %s gives %q, which is no address", addr, value)}
+	}
+	return out, true, nil
+}
+
+func (m *Maps) names() string {
+	var n []string
+	for _, t := range m.Tables() {
+		n = append(n, t.Name())
+	}
+	return strings.Join(n, " ")
 }

@@ -95,7 +95,7 @@ func Open(spec string, env *Env) (Table, error) { return OpenWith(spec, env, Opt
 // OpenWith is Open with options.
 func OpenWith(spec string, env *Env, o Options) (Table, error) {
 	typ, name := SplitSpec(spec, defaultType(env))
-	open := types[typ]
+	open := openerOf(typ)
 	if open == nil {
 		return nil, &Error{spec, fmt.Errorf("%w %q", ErrUnsupported, typ)}
 	}
@@ -121,6 +121,3 @@ func defaultType(env *Env) string {
 
 // opener opens a table of one type.
 type opener func(typ, name string, env *Env, o Options) (Table, error)
-
-// Types lists the table types that Open knows, sorted (postconf -m).
-func Types() []string { return typeNames }

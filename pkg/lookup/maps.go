@@ -1,5 +1,11 @@
 package lookup
 
+import (
+	"fmt"
+
+	"posthaste/pkg/params"
+)
+
 // Maps is an ordered list of tables, the value of a parameter like
 // virtual_alias_maps. A nil *Maps is empty.
 type Maps struct {
@@ -61,6 +67,38 @@ func (m *Maps) get(key string, partial bool) (string, bool, error) {
 }
 
 // OpenMapsWith is OpenMaps with options.
+//
+// A table that cannot be opened is an error only with
+// daemon_table_open_error_is_fatal = yes. Otherwise it is logged, and the table
+// answers every query with that error, so that mail is deferred rather than
+// treated as if the table were empty.
 func OpenMapsWith(param, value string, env *Env, o Options) (*Maps, error) {
-	return nil, ErrUnsupported
+	var m *Maps
+	for _, spec := range splitItems(value) {
+		t, err := OpenWith(spec, env, o)
+		if err != nil {
+			if env != nil && env.Config != nil && params.DaemonTableOpenErrorIsFatal.In(env.Config) {
+				m.Close()
+				return nil, fmt.Errorf("%s: %w", param, err)
+			}
+			env.warn("%s: %v", param, err)
+			t = &unusable{spec, err}
+		}
+		if m == nil {
+			m = &Maps{param: param}
+		}
+		m.tables = append(m.tables, t)
+	}
+	return m, nil
 }
+
+// unusable stands for a table that could not be opened.
+type unusable struct {
+	name string
+	err  error
+}
+
+func (t *unusable) Get(string) (string, bool, error) { return "", false, t.err }
+func (t *unusable) Name() string                     { return t.name }
+func (t *unusable) Partial() bool                    { return true }
+func (t *unusable) Close() error                     { return nil }
