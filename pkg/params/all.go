@@ -5,6 +5,9 @@ import "posthaste/pkg/config"
 // All lists every parameter that this system knows, sorted by name: Postfix's and our own.
 // A test holds it in order and complete.
 var All = []config.Declared{
+	&AuthFailureDelay,
+	&AuthMechanisms,
+	&AuthPasswdFile,
 	&TwoBounceNoticeRecipient,
 	&AccessMapDeferCode,
 	&AccessMapRejectCode,
