@@ -2,7 +2,6 @@ package dnsclient
 
 import (
 	"container/list"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -79,9 +78,4 @@ func (c *cache) put(q question, r *resolver.Reply, now time.Time) {
 		delete(c.m, last.Value.(*cached).q)
 	}
 	c.m[q] = c.lru.PushFront(&cached{q, r, now.Add(ttl)})
-}
-
-func addrFrom(b []byte) (netip.Addr, bool) {
-	a, ok := netip.AddrFromSlice(b)
-	return a, ok
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -452,3 +453,4 @@ func convert(rr dns.RR) (rec resolver.Record, ok bool) {
 	return rec, ok
 }
 
+func addrFrom(b []byte) (netip.Addr, bool) { return netip.AddrFromSlice(b) }
