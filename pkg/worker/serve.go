@@ -17,9 +17,9 @@ import (
 // before anything else.
 func Requested() bool { return len(os.Args) == 2 && os.Args[1] == "-worker" }
 
-// Handler answers requests, several at a time. Its descriptors are closed when
-// it returns.
-type Handler func(ctx context.Context, payload []byte, fds []int) []byte
+// Handler answers requests, several at a time. The files are closed when it
+// returns.
+type Handler func(ctx context.Context, payload []byte, files []*os.File) []byte
 
 // Serve is the main loop of a worker process: it confines the process, reads
 // the settings, and answers requests until the dispatcher hangs up. open turns
@@ -73,9 +73,13 @@ func serve(c *ipc.Conn, open func(hello []byte) (Handler, bool, error)) error {
 		}
 		req := append([]byte(nil), p...)
 		go func() {
-			reply := h(ctx, req[9:], fds)
-			for _, fd := range fds {
-				unix.Close(fd)
+			files := make([]*os.File, len(fds))
+			for i, fd := range fds {
+				files[i] = os.NewFile(uintptr(fd), "received file")
+			}
+			reply := h(ctx, req[9:], files)
+			for _, f := range files {
+				f.Close()
 			}
 			out := append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(reply)), binary.BigEndian.Uint64(req)), reply...)
 			if err := c.WriteFrame(typeReply, out); err != nil {
