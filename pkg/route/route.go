@@ -32,6 +32,9 @@ type Problem struct {
 	Temp bool
 	DSN  string // "5.1.1"
 	Text string // "User unknown in local recipient table"
+	// Code is the SMTP reply code: 550, or unknown_local_recipient_reject_code
+	// and its like.
+	Code int
 }
 
 func (p *Problem) String() string { return p.DSN + " " + p.Text }
