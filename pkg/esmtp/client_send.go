@@ -20,6 +20,8 @@ type Transaction struct {
 	// replies to RCPT and DATA are not told; after a rejected DATA that to the end
 	// of data is not.
 	Reply func(s ClientStage, i int, r Reply)
+	// NoData ends the transaction after the last RCPT: a probe.
+	NoData bool
 	// Sent, if not nil, is called when the content is about to be sent.
 	Sent func()
 }
@@ -42,12 +44,7 @@ func (c *Client) Send(t *Transaction) error {
 	}
 	switch {
 	case !x.dataSent || x.dataReply.Class() != 3:
-		if x.mailOK { // nobody left to send to: forget the transaction
-			c.used = false
-			_, err := c.command(StageAbort, "RSET")
-			return err
-		}
-		return nil
+		return nil // what is left of the transaction goes with the next one's RSET
 	case x.accepted == 0:
 		// The server took a pipelined DATA though it refused every recipient: RFC
 		// 2920, section 3.1.
@@ -105,6 +102,9 @@ func (x *sending) envelope() error {
 		x.ok = make([]bool, len(t.Rcpt))
 	}
 	total := len(t.Rcpt) + 2
+	if t.NoData {
+		total--
+	}
 	if x.reset {
 		total++
 	}
@@ -143,10 +143,6 @@ func (x *sending) envelope() error {
 			continue
 		}
 		x.take(s, i, r)
-		if r.Code == 421 {
-			// The server hangs up; replies to what was sent ahead may be there yet.
-			continue
-		}
 	}
 	return nil
 }
