@@ -161,7 +161,7 @@ func (r *Router) reroute(local string) (string, bool) {
 	if strings.IndexAny(local, "@%!") < 0 {
 		return "", false
 	}
-	bare := address.Quote(local) == local
+	bare := strings.IndexByte(local, '@') < 0 && address.Quote(local) == local
 	if bare {
 		if r.swapBang && strings.IndexByte(local, '!') >= 0 || r.percentHack && strings.IndexByte(local, '%') >= 0 {
 			return r.rewrite(local, r.myorigin, r.mydomain), true
