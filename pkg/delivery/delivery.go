@@ -42,9 +42,9 @@ const (
 	leaveTimeout = 30 * time.Second
 )
 
-// holdBack is how long an outcome may wait for company in the same write. What
+// HoldBack is how long an outcome may wait for company in the same write. What
 // is lost with a crash in between is delivered again.
-const holdBack = 50 * time.Millisecond
+const HoldBack = 50 * time.Millisecond
 
 // Values of Outcome.Action. Empty means what the status implies: "delivered"
 // for Sent, "delayed" for Deferred, "failed" for Bounced and Expired.
@@ -262,7 +262,7 @@ func (j *Job) Report(i int, o envelope.Outcome, connected time.Time, connUse int
 	j.buf = ipc.AppendFrame(j.buf, proto.TypeOutcome, e.B, 0)
 	if j.left == 0 {
 		j.finish()
-	} else if now.Sub(j.since) > holdBack || len(j.buf) > 32<<10 {
+	} else if now.Sub(j.since) > HoldBack || len(j.buf) > 32<<10 {
 		j.flush()
 	}
 }

@@ -560,7 +560,7 @@ func (s *Scheduler) Tick() (next time.Time, runnable []string) {
 				}
 			}
 		}
-		if t.ring.len() > 0 {
+		if t.ring.len() > 0 && t.paused.IsZero() && !t.dead.After(now) {
 			runnable = append(runnable, t.name)
 		}
 	}

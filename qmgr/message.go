@@ -1,0 +1,402 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"posthaste/pkg/address"
+	"posthaste/pkg/clock"
+	"posthaste/pkg/envelope"
+	"posthaste/pkg/maillog"
+	"posthaste/pkg/proto/bounce"
+	"posthaste/pkg/proto/delivery"
+	"posthaste/pkg/proto/qmgr"
+	"posthaste/pkg/queue"
+	"posthaste/qmgr/internal/sched"
+)
+
+// message is one active message. The fields of the first group do not change;
+// those of the second belong to the goroutine that works on the message (while
+// working is set), but whoever uses the file's descriptor holds fd; mu of the
+// manager guards the third.
+type message struct {
+	id        string
+	env       *envelope.Message
+	activated time.Time
+	attempt   int
+	lifetime  time.Duration
+	filter    string
+	force     bool // postsuper -e
+
+	file     *queue.File
+	cursor   queue.Cursor
+	released bool // the descriptor is closed between uses
+
+	sm        sched.Message
+	working   bool
+	gone      bool // left the active queue
+	again     bool // something happened while the goroutine was at work
+	atEnd     bool // all recipients have been read
+	inCore    int  // recipients in memory that have no outcome yet
+	remaining int  // recipients that count as active in the ledger
+	outcomes  []envelope.Outcome
+	failed    reportList
+	delayed   reportList
+	success   reportList
+	trace     reportList
+	postponed int  // recipients deferred in this pass
+	expired   bool // some recipient failed for the message's age
+	warn      bool // a delay notice is due
+	cleared   bool // a notice that the delay is over is due
+	retryAt   time.Time
+	letGo     *qmgr.LetGo
+	waiters   []chan string
+
+	fd sync.Mutex // held while the descriptor is in use
+}
+
+// reportList collects recipients for a report, as many as fit in one.
+type reportList struct {
+	l     []bounce.Recipient
+	bytes int
+}
+
+func (r *reportList) add(x bounce.Recipient) {
+	r.l = append(r.l, x)
+	r.bytes += x.Size()
+}
+
+// full leaves room for the recipients of one more delivery.
+func (r *reportList) full() bool {
+	return len(r.l) >= bounce.MaxRecipients/2 || r.bytes >= bounce.MaxBytes/2
+}
+
+// take removes at most one report's worth.
+func (r *reportList) take() []bounce.Recipient {
+	n, bytes := 0, 0
+	for n < len(r.l) && n < bounce.MaxRecipients && (n == 0 || bytes+r.l[n].Size() <= bounce.MaxBytes) {
+		bytes += r.l[n].Size()
+		n++
+	}
+	l := r.l[:n:n]
+	r.l = r.l[n:]
+	r.bytes -= bytes
+	if len(r.l) == 0 {
+		r.l, r.bytes = nil, 0
+	}
+	return l
+}
+
+// activateLoop takes candidates into the active queue.
+func (q *manager) activateLoop() {
+	for {
+		c, ok := q.next()
+		if !ok {
+			return
+		}
+		m := q.activate(c)
+		q.mu.Lock()
+		q.starting--
+		if m != nil {
+			delete(q.known, c.id)
+			q.active[m.id] = m
+			m.working = true
+		}
+		q.mu.Unlock()
+		if m != nil {
+			q.service(m)
+		}
+	}
+}
+
+// forget drops a candidate; whoever knows of it tells qmgr, or a scan finds it.
+func (q *manager) forget(c candidate) {
+	q.mu.Lock()
+	delete(q.known, c.id)
+	q.mu.Unlock()
+}
+
+// activate opens a message and moves it into the active queue; nil if it cannot
+// be, for now or at all.
+func (q *manager) activate(c candidate) *message {
+	f, err := q.spool.Load(c.queue, c.id)
+	if err == nil && (c.recovered || c.verify) {
+		if err = f.Verify(); err != nil {
+			f.Close()
+		}
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, queue.ErrIncomplete):
+		q.forget(c) // taken by an administrator, or still being written
+		return nil
+	case errors.Is(err, queue.ErrCorrupt):
+		q.log.Warningf("%v: moved to the corrupt queue", err)
+		if err := q.spool.Corrupt(c.queue, c.id); err != nil {
+			q.log.Warningf("%v", err)
+		}
+		q.forget(c)
+		return nil
+	default:
+		q.log.Warningf("%s: %v", c.id, err)
+		q.putOff(c)
+		return nil
+	}
+	if !q.lock(f, c) {
+		f.Close()
+		return nil
+	}
+	if err := f.Move(queue.Active); err != nil {
+		f.Close()
+		if errors.Is(err, os.ErrNotExist) {
+			q.forget(c)
+			return nil
+		}
+		q.log.Warningf("%s: %v", c.id, err)
+		q.putOff(c)
+		return nil
+	}
+	return q.enter(f, c)
+}
+
+func (q *manager) putOff(c candidate) {
+	q.mu.Lock()
+	q.postpone(c)
+	q.mu.Unlock()
+}
+
+// lock marks the message as being delivered. The lock lies on the descriptor
+// that agents get copies of, so that it lasts while one of them is at work, even
+// if this process dies; a recovered message that is still locked waits.
+func (q *manager) lock(f *queue.File, c candidate) bool {
+	fd, err := f.FD()
+	if err != nil {
+		q.putOff(c)
+		return false
+	}
+	if c.recovered {
+		if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
+			q.log.Event(maillog.Line{ID: c.id, Message: "skipped, still being delivered"})
+			q.putOff(c)
+			return false
+		}
+	}
+	unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
+	return true
+}
+
+// enter makes a loaded file an active message.
+func (q *manager) enter(f *queue.File, c candidate) *message {
+	env := f.Message()
+	m := &message{id: c.id, env: env, file: f, activated: clock.Now(), filter: f.Filter(), force: f.ForceExpire()}
+	m.lifetime = q.set.lifetime
+	if env.Sender == "" {
+		m.lifetime = q.set.bounceLife
+	}
+	if f.Attempted() || c.queue == queue.Deferred {
+		m.attempt = 1
+	}
+	n := f.Pending()
+	warned := !f.Marked(queue.DelayWarned).IsZero()
+	m.warn = q.set.delayWarning > 0 && !warned && env.Sender != "" && m.activated.Sub(env.Arrival) >= q.set.delayWarning
+	m.cleared = q.set.delayCleared && warned && env.Sender != ""
+	m.remaining = n
+	m.sm.Ref = m
+	q.log.Event(maillog.QueueActive{ID: m.id, From: address.Quote(env.Sender), Size: f.ContentLength(), Rcpts: n})
+	q.mu.Lock()
+	if m.attempt == 0 && !c.recovered {
+		q.ledger.Accepted += int64(n)
+	} else {
+		q.ledger.Retried += int64(n)
+	}
+	q.ledger.Active += int64(n)
+	if q.open >= maxOpen {
+		m.released = true
+	} else {
+		q.open++
+	}
+	q.mu.Unlock()
+	if m.released {
+		f.Release()
+	}
+	return m
+}
+
+// chunk is the most recipients read at a time.
+const chunk = 1000
+
+// want is how many more recipients of m may be read; the caller holds mu. One
+// message may take half of the room for recipients, and qmgr_message_recipient_minimum
+// when there is none.
+func (q *manager) want(m *message) int {
+	if m.atEnd || q.draining || m.letGo != nil {
+		return 0
+	}
+	room := min(q.set.rcptLimit-q.inCore, q.set.rcptLimit/2-m.inCore, chunk)
+	if low := q.set.rcptMinimum - m.inCore; low >= (q.set.rcptMinimum+1)/2 && low > room {
+		return low
+	}
+	if room < min(50, q.set.rcptLimit/4) {
+		return 0
+	}
+	return room
+}
+
+// readMore reads recipients, resolves them and hands them to the scheduler.
+func (q *manager) readMore(m *message, n int) {
+	m.fd.Lock()
+	rcpts, err := m.file.Recipients(&m.cursor, n)
+	if m.released {
+		m.file.Release()
+	}
+	m.fd.Unlock()
+	if err != nil {
+		q.log.Warningf("%v", err)
+		q.mu.Lock()
+		if errors.Is(err, queue.ErrCorrupt) {
+			m.atEnd = true
+			m.postponed++ // keep the file
+		} else {
+			m.retryAt = clock.Now().Add(retryPause)
+		}
+		q.mu.Unlock()
+		return
+	}
+	groups := q.resolve(m, rcpts)
+	q.mu.Lock()
+	m.inCore += len(rcpts)
+	q.inCore += len(rcpts)
+	if m.cursor.AtEnd() || len(rcpts) < n {
+		m.atEnd = true
+	}
+	var names []string
+	if m.letGo != nil || q.draining {
+		// They are somebody else's now.
+		m.inCore -= len(rcpts)
+		q.inCore -= len(rcpts)
+		groups = nil
+	}
+	for _, g := range groups {
+		if g.trouble == nil {
+			if g.trouble = q.sched.Add(&m.sm, g.transport, g.nexthop, g.key, g.rcpts...); g.trouble == nil {
+				names = append(names, g.transport)
+			}
+		}
+	}
+	q.mu.Unlock()
+	for _, g := range groups {
+		switch {
+		case g.discard:
+			q.immediate(m, g, envelope.Sent)
+		case g.trouble != nil:
+			q.immediate(m, g, envelope.Deferred)
+		}
+	}
+	for i, t := range names {
+		if i == 0 || names[i-1] != t {
+			q.pump(t)
+		}
+	}
+}
+
+// group is recipients that go the same way.
+type group struct {
+	transport, nexthop, key string
+	rcpts                   []envelope.Recipient
+	trouble                 *sched.Trouble
+	discard                 bool
+}
+
+// resolve finds each recipient's way and puts those of the same way together,
+// in the order in which they were first seen.
+func (q *manager) resolve(m *message, rcpts []envelope.Recipient) []*group {
+	var l []*group
+	var index map[string]*group
+	for i := range rcpts {
+		g := q.resolveOne(m, &rcpts[i])
+		key := g.transport + "\x00" + g.key + "\x00" + g.nexthop
+		if g.trouble != nil {
+			key += "\x00" + g.trouble.Text
+		}
+		if len(rcpts) > 1 {
+			if o := index[key]; o != nil && o.discard == g.discard {
+				o.rcpts = append(o.rcpts, rcpts[i])
+				continue
+			}
+			if index == nil {
+				index = map[string]*group{}
+			}
+			index[key] = g
+		}
+		g.rcpts = append(g.rcpts, rcpts[i])
+		l = append(l, g)
+	}
+	return l
+}
+
+// resolveOne finds the way of r, and its final address.
+func (q *manager) resolveOne(m *message, r *envelope.Recipient) *group {
+	if m.force {
+		return &group{trouble: &sched.Trouble{DSN: "4.7.0", Text: "message is administratively expired"}}
+	}
+	local, domain := address.Split(r.Address)
+	if strings.EqualFold(local, q.set.doubleBounce) {
+		if ok, err := q.router.IsLocal(domain); err == nil && (ok || domain == "") {
+			q.log.Warningf("%s: undeliverable postmaster notification discarded", m.id)
+			return &group{discard: true, trouble: &sched.Trouble{DSN: "2.0.0", Text: "undeliverable postmaster notification discarded"}}
+		}
+	}
+	g := &group{}
+	if m.filter != "" {
+		g.transport, g.nexthop, _ = strings.Cut(m.filter, ":")
+		if g.nexthop == "" {
+			if g.nexthop = q.set.filterNexthop; g.nexthop == "" {
+				g.nexthop = domain
+			}
+		}
+	} else {
+		w, err := q.router.Resolve(m.env.Sender, r.Address)
+		if err != nil {
+			q.log.Warningf("%s: resolve %s: %v", m.id, r.Address, err)
+			g.trouble = &sched.Trouble{DSN: "4.3.0", Text: "address resolver failure"}
+			return g
+		}
+		g.transport, g.nexthop = w.Transport, w.Nexthop
+		if w.Recipient != "" {
+			r.Address = w.Recipient
+		}
+	}
+	if q.set.deferred[g.transport] {
+		g.trouble = &sched.Trouble{DSN: "4.3.2", Text: "deferred transport"}
+		return g
+	}
+	g.key = g.nexthop
+	if q.rcptLimit(g.transport) == 1 {
+		local, _ := address.Split(r.Address)
+		if g.transport == q.set.localName && q.set.delims != "" {
+			local, _ = address.SplitExtension(local, q.set.delims)
+		}
+		g.key = address.Fold(local) + "@" + g.nexthop
+	}
+	return g
+}
+
+func (q *manager) rcptLimit(transport string) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.sched.RecipientLimit(transport)
+}
+
+// request makes the part of a delivery request that all share.
+func (m *message) request(e *sched.Entry, started time.Time) *delivery.Request {
+	return &delivery.Request{
+		Message: *m.env, Transport: e.Transport, Nexthop: e.Nexthop,
+		ContentOffset: m.file.ContentOffset(), ContentLength: m.file.ContentLength(), DotLines: m.file.DotLines(), EightBit: m.file.EightBit(),
+		Activated: m.activated, Started: started, Attempt: m.attempt, Recipients: e.Recipients,
+	}
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"posthaste/pkg/address"
+	"posthaste/pkg/ipc"
+	"posthaste/pkg/proto/qmgr"
+	"posthaste/pkg/queue"
+	"posthaste/pkg/wire"
+)
+
+// maxNotify bounds the ids in one Notify frame.
+const maxNotify = 1 << 16
+
+// serve answers one client: cleanup, postqueue, postsuper, posthaste.
+func (q *manager) serve(ctx context.Context, nc net.Conn, draining <-chan struct{}) {
+	c, err := ipc.Accept(nc, qmgr.Protocol, 10*time.Second)
+	if err != nil {
+		q.log.Warningf("qmgr service: %v", err)
+		return
+	}
+	defer c.Close()
+	gone := make(chan struct{})
+	defer close(gone)
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-draining:
+		case <-gone:
+			return
+		}
+		c.SetReadDeadline(time.Now())
+	}()
+	for {
+		typ, p, err := c.ReadFrame()
+		if err != nil {
+			var ne net.Error
+			if !errors.Is(err, io.EOF) && !(errors.As(err, &ne) && ne.Timeout()) {
+				q.log.Warningf("qmgr service: %v", err)
+			}
+			return
+		}
+		if err := q.request(c, typ, p); err != nil {
+			q.log.Warningf("qmgr service: %v", err)
+			return
+		}
+	}
+}
+
+// request handles one frame.
+func (q *manager) request(c *ipc.Conn, typ byte, p []byte) error {
+	d := wire.NewDecoder(p)
+	answer := func(text string) error {
+		var e wire.Encoder
+		(&qmgr.Result{OK: text == "", Text: text}).Encode(&e)
+		c.SetWriteDeadline(time.Now().Add(time.Minute))
+		return c.WriteFrame(qmgr.TypeResult, e.B)
+	}
+	switch typ {
+	case qmgr.TypeNotify:
+		n := d.Count()
+		if n > maxNotify {
+			return ipc.ErrProtocol
+		}
+		for range n {
+			id := d.String()
+			if d.Err() != nil || !queue.ValidID(id) {
+				return wire.ErrMalformed
+			}
+			q.mu.Lock()
+			q.offer(candidate{id: id, queue: queue.Incoming})
+			q.mu.Unlock()
+		}
+		return d.Done()
+	case qmgr.TypeScan:
+		q.requestScan(&q.incoming, false)
+		return nil
+	case qmgr.TypeFlush:
+		q.flush()
+		return answer("")
+	case qmgr.TypeFlushSite:
+		site := d.String()
+		if err := d.Done(); err != nil {
+			return err
+		}
+		return answer(q.flushSite(site))
+	case qmgr.TypeFlushID:
+		id := d.String()
+		if err := d.Done(); err != nil {
+			return err
+		}
+		q.flushID(id)
+		return answer("")
+	case qmgr.TypeStatus:
+		var e wire.Encoder
+		s := q.status()
+		s.Encode(&e)
+		c.SetWriteDeadline(time.Now().Add(time.Minute))
+		return c.WriteFrame(qmgr.TypeStatusAns, e.B)
+	case qmgr.TypeLetGo:
+		l, err := qmgr.DecodeLetGo(p)
+		if err != nil {
+			return err
+		}
+		return answer(q.drop(l))
+	}
+	return ipc.ErrProtocol
+}
+
+// flush revives what is suspended and has all deferred mail tried.
+func (q *manager) flush() {
+	q.mu.Lock()
+	q.sched.Revive()
+	q.mu.Unlock()
+	q.requestScan(&q.deferred, true)
+	q.requestScan(&q.incoming, false)
+}
+
+// flushID has one message tried.
+func (q *manager) flushID(id string) {
+	if !queue.ValidID(id) {
+		return
+	}
+	where, err := q.spool.Find(id)
+	if err != nil || where != queue.Deferred && where != queue.Incoming {
+		return
+	}
+	q.mu.Lock()
+	q.sched.Revive()
+	q.offer(candidate{id: id, queue: where})
+	q.mu.Unlock()
+}
+
+// flushSite has the deferred mail with a recipient in a domain tried, and says
+// why it does not.
+func (q *manager) flushSite(site string) string {
+	if q.flushSet == nil {
+		return "Flush service is not configured for destination \"" + site + "\""
+	}
+	ok, err := q.flushSet(site)
+	if err != nil {
+		return "fast_flush_domains: " + err.Error()
+	}
+	if !ok {
+		return "Flush service is not configured for destination \"" + site + "\""
+	}
+	q.mu.Lock()
+	q.sched.Revive()
+	q.mu.Unlock()
+	// The queue itself is the index: it is read when somebody asks, not kept for
+	// each deferral.
+	want := address.Fold(site)
+	err = q.spool.List(queue.Deferred, func(e queue.Entry) bool {
+		if q.hasRecipientAt(e.ID, want) {
+			q.mu.Lock()
+			q.offer(candidate{id: e.ID, queue: queue.Deferred})
+			q.mu.Unlock()
+		}
+		return q.ctx.Err() == nil
+	})
+	if err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+func (q *manager) hasRecipientAt(id, domain string) bool {
+	f, err := q.spool.Load(queue.Deferred, id)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var cur queue.Cursor
+	for {
+		l, err := f.Recipients(&cur, chunk)
+		if err != nil || len(l) == 0 {
+			return false
+		}
+		for i := range l {
+			if address.Fold(address.Domain(l[i].Address)) == domain {
+				return true
+			}
+		}
+	}
+}
+
+// drop gives a message up, once the deliveries under way have ended.
+func (q *manager) drop(l *qmgr.LetGo) string {
+	q.mu.Lock()
+	m := q.active[l.ID]
+	if m == nil || m.letGo != nil {
+		listed := q.known[l.ID]
+		q.mu.Unlock()
+		if listed || m != nil {
+			return "try again"
+		}
+		return qmgr.NotActive
+	}
+	m.letGo = l
+	w := make(chan string, 1)
+	m.waiters = append(m.waiters, w)
+	q.cancelLocked(m)
+	m.retryAt = time.Time{}
+	q.mu.Unlock()
+	q.poke(m)
+	select {
+	case text := <-w:
+		return text
+	case <-q.ctx.Done():
+		return "the queue manager is leaving"
+	case <-time.After(4 * time.Minute):
+		return "a delivery is still under way; it will be done when that ends"
+	}
+}
