@@ -12,8 +12,19 @@ import (
 )
 
 // TestFlow follows one message by each way in, and out to a mailbox.
-func TestFlow(t *testing.T) {
-	s := start(t)
+func TestFlow(t *testing.T) { flow(t, start(t)) }
+
+// TestFlowOrdinaryUser is the same for a user without any rights.
+func TestFlowOrdinaryUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: TestFlow has run as an ordinary user already")
+	}
+	s := newSystemAs(t, 65534)
+	s.start()
+	flow(t, s)
+}
+
+func flow(t *testing.T, s *system) {
 	t.Run("SMTP", func(t *testing.T) {
 		if err := s.send("sender@client.example", []string{"bob@example.test"}, message("by smtp")); err != nil {
 			t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -55,18 +56,30 @@ type system struct {
 	dir  string
 	base int
 	env  []string
+	uid  int // run everything as this ordinary user; 0: as the user who tests
 }
 
 // newSystem makes an instance for example.test with alice and bob; main holds
 // further main.cf lines.
 func newSystem(t *testing.T, main ...string) *system {
 	t.Helper()
+	return newSystemAs(t, 0, main...)
+}
+
+// newSystemAs is newSystem for a user without any rights; only root may.
+func newSystemAs(t *testing.T, uid int, main ...string) *system {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "posthaste-e2e")
 	if err != nil {
 		t.Fatal(err)
 	}
 	os.Chmod(dir, 0755)
-	s := &system{t: t, dir: filepath.Join(dir, "i"), base: freeBase(t)}
+	s := &system{t: t, dir: filepath.Join(dir, "i"), base: freeBase(t), uid: uid}
+	if uid != 0 {
+		if err := os.Chown(dir, uid, uid); err != nil {
+			t.Fatal(err)
+		}
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			b, _ := os.ReadFile(filepath.Join(s.dir, "log/mail.log"))
@@ -154,6 +167,10 @@ func (s *system) tryInput(in, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, name), args...)
 	cmd.Env = append(append(os.Environ(), "MAIL_CONFIG="+s.etc()), s.env...)
 	cmd.Stdin = strings.NewReader(in)
+	if s.uid != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.uid), Gid: uint32(s.uid)}}
+		cmd.Dir = "/"
+	}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
