@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,10 +152,17 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) start() {
+// make prepares a queue manager that is not started.
+func (w *world) make() {
 	w.q = newManager(w.set, maillog.New("postfix/qmgr", w.log), w.spool, routes{}, w.reports, func(string) sched.Params { return w.limits })
 	w.q.flushSet = func(d string) (bool, error) { return d == "slow.example", nil }
 	w.stopped = false
+}
+
+func (w *world) start() {
+	if w.q == nil || w.stopped {
+		w.make()
+	}
 	w.q.start()
 }
 
@@ -350,10 +358,9 @@ func TestEachRecipientItsOwnOutcome(t *testing.T) {
 func TestRetryAfterBackoff(t *testing.T) {
 	w := newWorld(t)
 	w.set.minBackoff, w.set.maxBackoff = 20*time.Millisecond, 20*time.Millisecond
-	n := 0
+	var n atomic.Int32
 	w.agent("local", func(ctx context.Context, j *delivery.Job) {
-		n++
-		if n < 3 {
+		if n.Add(1) < 3 {
 			all(laterOn)(ctx, j)
 			return
 		}
@@ -466,9 +473,9 @@ func TestDelayNoticeOnce(t *testing.T) {
 	w := newWorld(t)
 	w.set.minBackoff, w.set.maxBackoff = 20*time.Millisecond, 20*time.Millisecond
 	w.set.delayWarning = time.Hour
-	n := 0
+	var n atomic.Int32
 	w.agent("local", func(ctx context.Context, j *delivery.Job) {
-		if n++; n < 4 {
+		if n.Add(1) < 4 {
 			all(laterOn)(ctx, j)
 			return
 		}
@@ -527,6 +534,8 @@ func TestRestart(t *testing.T) {
 	})
 	w.start()
 	w.in(id, "")
+	mu.Lock()
+	defer mu.Unlock()
 	if fmt.Sprint(got) != "[b@local.example]" {
 		t.Errorf("delivered to %v after the restart, want only b", got)
 	}
@@ -600,9 +609,9 @@ func TestFilterAndDeferTransports(t *testing.T) {
 	w := newWorld(t)
 	w.set.minBackoff = time.Hour
 	w.set.deferred = map[string]bool{"slow": true}
-	var nexthop string
+	nexthop := make(chan string, 1)
 	w.agent("scan", func(ctx context.Context, j *delivery.Job) {
-		nexthop = j.Nexthop
+		nexthop <- j.Nexthop
 		all(relayed)(ctx, j)
 	})
 	w.start()
@@ -623,8 +632,8 @@ func TestFilterAndDeferTransports(t *testing.T) {
 	f.Commit()
 	w.q.requestScan(&w.q.incoming, false)
 	w.in(m.ID, "")
-	if nexthop != "[127.0.0.1]:10025" {
-		t.Errorf("next hop %q, want the content filter's", nexthop)
+	if got := <-nexthop; got != "[127.0.0.1]:10025" {
+		t.Errorf("next hop %q, want the content filter's", got)
 	}
 }
 
@@ -699,6 +708,7 @@ func TestManyRecipientsInASmallWindow(t *testing.T) {
 	var mu sync.Mutex
 	seen := make([]bool, n)
 	most, twice := 0, 0
+	w.make()
 	w.agent("smtp", func(ctx context.Context, j *delivery.Job) {
 		w.q.mu.Lock()
 		in := w.q.inCore
@@ -732,6 +742,8 @@ func TestManyRecipientsInASmallWindow(t *testing.T) {
 	w.start()
 	w.in(m.ID, "")
 	w.ledger(qmgr.Status{Accepted: n, Relayed: n})
+	mu.Lock()
+	defer mu.Unlock()
 	missing := 0
 	for _, s := range seen {
 		if !s {
