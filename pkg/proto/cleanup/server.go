@@ -32,6 +32,10 @@ type Server struct {
 	// Grace is how long a connection stays open after Drain, for the transaction
 	// that a client has sent meanwhile; 0 means 5 seconds.
 	Grace time.Duration
+	// Waiting, if set, is called when a connection begins to wait for its next
+	// transaction; what it returns is called when that has come
+	// (service.Env.Waiting).
+	Waiting func() (busy func())
 
 	mu       sync.Mutex
 	conns    map[*serverConn]bool
@@ -118,7 +122,12 @@ func (s *Server) Serve(nc net.Conn) error {
 		s.mu.Unlock()
 	}()
 	for {
+		busy := func() {}
+		if s.Waiting != nil {
+			busy = s.Waiting()
+		}
 		typ, p, err := c.ReadFrame()
+		busy()
 		if err != nil {
 			var ne net.Error
 			if err == io.EOF || errors.As(err, &ne) && ne.Timeout() {
