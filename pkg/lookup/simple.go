@@ -133,7 +133,12 @@ func openTextHash(typ, name string, env *Env, o Options) (Table, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s, line %d: %w", name, n, err)
 		}
-		k, v, note, err := source.Entry(line)
+		err = source.UTF8(line)
+		var k, v []byte
+		var note string
+		if err == nil {
+			k, v, note, err = source.Entry(line)
+		}
 		if err != nil {
 			env.warn("%s, line %d: %v", name, n, err)
 			continue

@@ -99,9 +99,6 @@ func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
 // administrator should know about an entry that is fine; with an error the line
 // is to be ignored. The slices are parts of line.
 func Entry(line []byte) (key, value []byte, note string, err error) {
-	if !valid(line) {
-		return nil, nil, "", fmt.Errorf("non-UTF-8 input %q -- ignoring this line", line)
-	}
 	quoted := false
 	i := 0
 loop:
@@ -130,13 +127,17 @@ loop:
 	return key, value, note, nil
 }
 
-func valid(line []byte) bool {
+// UTF8 is an error for a line that is not UTF-8.
+func UTF8(line []byte) error {
 	for _, c := range line {
 		if c >= utf8.RuneSelf {
-			return utf8.Valid(line)
+			if utf8.Valid(line) {
+				return nil
+			}
+			return fmt.Errorf("non-UTF-8 input %q -- ignoring this line", line)
 		}
 	}
-	return true
+	return nil
 }
 
 func trim(b []byte) []byte {
@@ -152,9 +153,6 @@ func trim(b []byte) []byte {
 // Alias splits a logical line "name: value, value …" of an aliases file. Both
 // are in external form: a name with blanks keeps its quotes.
 func Alias(line []byte) (name, value string, err error) {
-	if !valid(line) {
-		return "", "", fmt.Errorf("non-UTF-8 input %q -- ignoring this line", line)
-	}
 	tokens, _ := address.Scan(string(line), 0)
 	colon := -1
 	for i, t := range tokens {
