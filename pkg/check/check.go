@@ -88,7 +88,7 @@ func Run(dir string, open Opener) []Problem {
 		k.lines, _, _ = mastercf.ParseLines(masterName, text)
 	}
 	k.level()
-	k.mentioned()
+	k.names = NewNames(c, k.lines, append(slices.Clone(k.master.Entries), k.master.Disabled...))
 	for _, name := range c.ExplicitNames() {
 		k.parameter(c, name, c.Pos(name))
 	}
@@ -115,7 +115,7 @@ type checker struct {
 	master   *mastercf.File
 	lines    []mastercf.Line
 	open     Opener
-	mention  map[string]bool // names that some value refers to
+	names    *Names
 	seen     map[string]bool // problems and tables that need no second word
 	problems []Problem
 }
@@ -174,34 +174,6 @@ func (k *checker) level() {
 	}
 }
 
-// mentioned collects the names that any value refers to: such a name is the
-// administrator's own parameter, not a mistake.
-func (k *checker) mentioned() {
-	k.mention = map[string]bool{}
-	note := func(text string) {
-		for _, n := range config.References(text) {
-			k.mention[n] = true
-		}
-	}
-	for _, n := range k.cfg.ExplicitNames() {
-		v, _, _ := k.cfg.Explicit(n)
-		note(v)
-	}
-	for _, l := range k.lines {
-		for _, f := range l.Field {
-			note(f)
-		}
-	}
-	for _, e := range append(slices.Clone(k.master.Entries), k.master.Disabled...) {
-		for _, o := range e.Overrides {
-			note(o.Value)
-		}
-	}
-	for _, class := range config.SplitList(k.get(k.cfg, "smtpd_restriction_classes")) {
-		k.mention[class] = true
-	}
-}
-
 // get is the value of a parameter, or "" if it cannot be had; the mistake is
 // reported where the parameter itself is checked.
 func (k *checker) get(c *config.Config, name string) string {
@@ -215,19 +187,17 @@ func (k *checker) get(c *config.Config, name string) string {
 // parameter checks one parameter that c sets at pos.
 func (k *checker) parameter(c *config.Config, name string, pos config.Position) {
 	raw, _, _ := c.Explicit(name)
-	d, ok := c.Declared(name)
-	if !ok {
-		if d = k.service(name); d == nil {
-			if !k.mention[name] && !tableParameter(name, c) {
-				k.suggest(closest(name, parameterNames()), pos, Warning, "unused parameter: %s=%s", name, raw)
-				return
-			}
-			if _, err := c.Lookup(name); err != nil {
-				k.trouble(pos, err)
-			}
-			k.undefined(c, name, raw, pos)
-			return
+	class, d := k.names.Class(name)
+	switch class {
+	case Unused:
+		k.suggest(closest(name, parameterNames()), pos, Warning, "unused parameter: %s=%s", name, raw)
+		return
+	case User:
+		if _, err := c.Lookup(name); err != nil {
+			k.trouble(pos, err)
 		}
+		k.undefined(c, name, raw, pos)
+		return
 	}
 	decl := d.Decl()
 	value := raw
@@ -282,47 +252,9 @@ func (k *checker) effect(d config.Decl, name string, pos config.Position) {
 
 // undefined remarks on references to names that are neither set nor known.
 func (k *checker) undefined(c *config.Config, name, raw string, pos config.Position) {
-	for _, n := range config.References(raw) {
-		if _, ok := c.Raw(n); ok || n == "stress" {
-			continue
-		}
+	for _, n := range Undefined(c, raw) {
 		k.suggest(closest(n, append(parameterNames(), c.ExplicitNames()...)), pos, Warning, "undefined parameter: %s in the value of %s", n, name)
 	}
-}
-
-// service returns the declaration of a parameter that is made of a
-// transport's or service's name: relay_destination_concurrency_limit from
-// transport_destination_concurrency_limit.
-func (k *checker) service(name string) config.Declared {
-	for _, d := range params.All {
-		suffix, ok := strings.CutPrefix(d.Decl().Name, "transport_")
-		if !ok || suffix == "maps" || suffix == "retry_time" {
-			continue
-		}
-		service, ok := strings.CutSuffix(name, "_"+suffix)
-		if ok && slices.ContainsFunc(k.lines, func(l mastercf.Line) bool { return l.Field[0] == service }) {
-			return d
-		}
-	}
-	return nil
-}
-
-// tableSources are types of tables that may be described by parameters of
-// main.cf: with ldap:accounts, accounts_server_host.
-var tableSources = []string{"ldap", "mysql", "pgsql", "sqlite", "memcache", "mongodb"}
-
-func tableParameter(name string, c *config.Config) bool {
-	for _, n := range c.ExplicitNames() {
-		v, _, _ := c.Explicit(n)
-		for _, w := range config.SplitList(v) {
-			w = strings.TrimPrefix(w, "proxy:")
-			typ, source, ok := strings.Cut(w, ":")
-			if ok && source != "" && source[0] != '/' && slices.Contains(tableSources, typ) && strings.HasPrefix(name, source+"_") {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // defaults checks what matters although nobody set it.

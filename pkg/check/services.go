@@ -33,9 +33,9 @@ var builtInService = map[string]string{
 	"trace": "the queue file records what was delivered",
 }
 
-// BuiltIn says whether a stock service of Postfix is built in here, and into
+// BuiltInService says whether a stock service of Postfix is built in here, and into
 // what.
-func BuiltIn(service, command string) (why string, ok bool) {
+func BuiltInService(service, command string) (why string, ok bool) {
 	if why, ok = builtInService[service]; ok && command == "bounce" {
 		return why, true
 	}
@@ -65,7 +65,7 @@ func (k *checker) command(e *mastercf.Entry) {
 	dir := k.get(k.cfg, "daemon_directory")
 	st, err := os.Stat(filepath.Join(dir, e.Command))
 	_, always := builtInService[e.Name]
-	if why, ok := BuiltIn(e.Name, e.Command); ok && (err != nil || always) {
+	if why, ok := BuiltInService(e.Name, e.Command); ok && (err != nil || always) {
 		k.add(e.Pos, Note, "service %s (%s) is built in: %s", e.Name, e.Command, why)
 		return
 	}
