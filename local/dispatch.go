@@ -47,9 +47,8 @@ type dispatcher struct {
 }
 
 // newDispatcher reads parameters and tables; it runs before the sandbox.
-func newDispatcher(env *service.Env) (*dispatcher, error) {
+func newDispatcher(env *service.Env, users *userdb.DB) (*dispatcher, error) {
 	le := &lookup.Env{Config: env.Config, Log: env.Log, Stale: func(t string) { env.RequestDrain("table " + t + " has changed") }}
-	users := userdb.New("", "")
 	set, err := load(env.Config, le, users)
 	if err != nil {
 		return nil, err

@@ -80,6 +80,7 @@ import (
 	"os"
 
 	"posthaste/pkg/service"
+	"posthaste/pkg/userdb"
 	"posthaste/pkg/worker"
 )
 
@@ -95,7 +96,7 @@ func main() {
 	service.Main(service.Spec{
 		Name: "local",
 		Before: func(env *service.Env) (err error) {
-			d, err = newDispatcher(env)
+			d, err = newDispatcher(env, userdb.New("", ""))
 			return err
 		},
 		Serve: func(ctx context.Context, env *service.Env, c net.Conn) { d.serve(ctx, env, c) },
@@ -121,7 +122,7 @@ func (a *agent) answer(ctx context.Context, payload []byte, files []*os.File) *r
 		return &reply{DSN: "4.3.0", Text: "local delivery failed: malformed task"}
 	}
 	m := &message{task: t, file: files[0]}
-	if t.Kind == taskSpool {
+	if len(files) > 1 {
 		m.spool = files[1]
 	}
 	return a.do(ctx, m)

@@ -158,7 +158,13 @@ func (s *Store) Deliver(m *Message) (*Result, error) {
 	name := m.Name + ",S=" + strconv.FormatInt(size, 10)
 	final := m.Dir + "/new/" + name
 	r = &Result{Path: final, Size: size}
-	switch err := rename(tmp, final); {
+	err = rename(tmp, final)
+	if err == unix.ENOENT {
+		if err = Make(m.Dir); err == nil {
+			err = rename(tmp, final)
+		}
+	}
+	switch {
 	case err == unix.EEXIST:
 		if same(final, m) {
 			os.Remove(tmp)

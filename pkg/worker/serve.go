@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -63,6 +64,10 @@ func serve(c *ipc.Conn, open func(hello []byte) (Handler, bool, error)) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	// When the dispatcher is gone, what has begun is finished: half a message in
+	// a mailbox helps nobody.
+	var busy sync.WaitGroup
+	defer busy.Wait()
 	for {
 		typ, p, fds, err := readRequest(c)
 		if err != nil {
@@ -72,7 +77,7 @@ func serve(c *ipc.Conn, open func(hello []byte) (Handler, bool, error)) error {
 			return ipc.ErrProtocol
 		}
 		req := append([]byte(nil), p...)
-		go func() {
+		busy.Go(func() {
 			files := make([]*os.File, len(fds))
 			for i, fd := range fds {
 				files[i] = os.NewFile(uintptr(fd), "received file")
@@ -82,10 +87,8 @@ func serve(c *ipc.Conn, open func(hello []byte) (Handler, bool, error)) error {
 				f.Close()
 			}
 			out := append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(reply)), binary.BigEndian.Uint64(req)), reply...)
-			if err := c.WriteFrame(typeReply, out); err != nil {
-				cancel()
-			}
-		}()
+			c.WriteFrame(typeReply, out) // a dispatcher that is gone shows in ReadFrame
+		})
 	}
 }
 

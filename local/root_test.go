@@ -1,0 +1,230 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"posthaste/pkg/envelope"
+)
+
+// status reads a field of /proc/PID/status.
+func status(t *testing.T, pid int, field string) string {
+	t.Helper()
+	for _, l := range strings.Split(read(t, fmt.Sprintf("/proc/%d/status", pid)), "\n") {
+		if v, ok := strings.CutPrefix(l, field+":"); ok {
+			return strings.Join(strings.Fields(v), " ")
+		}
+	}
+	return ""
+}
+
+// TestWorkerIdentity: a worker has all identities of its user and nothing of
+// the dispatcher's.
+func TestWorkerIdentity(t *testing.T) {
+	mustRoot(t)
+	f := newFixture(t, "", "")
+	f.one(simple, "alice@mx.test")
+	f.one(simple, "bob@mx.test")
+	pids := f.d.pool.PIDs()
+	if len(pids) != 2 {
+		t.Fatalf("workers: %v, want 2", pids)
+	}
+	pid := pids[20001]
+	for field, want := range map[string]string{"Uid": "20001 20001 20001 20001", "Gid": "20001 20001 20001 20001", "Groups": "20001 20050",
+		"CapEff": "0000000000000000", "CapPrm": "0000000000000000", "NoNewPrivs": "0"} {
+		if got := status(t, pid, field); got != want {
+			t.Errorf("%s: %s, want %s", field, got, want)
+		}
+	}
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	for _, task := range tasks {
+		if s := read(t, task); !strings.Contains(s, "Uid:\t20001\t20001\t20001\t20001") {
+			t.Errorf("a thread of another identity:\n%s", s)
+		}
+	}
+	// Not dumpable: its files in /proc are root's, so the user cannot read them.
+	var st syscall.Stat_t
+	if err := syscall.Stat(fmt.Sprintf("/proc/%d/environ", pid), &st); err != nil || st.Uid != 0 {
+		t.Errorf("worker is dumpable: environ of uid %d, %v", st.Uid, err)
+	}
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	for _, fd := range fds {
+		to, _ := os.Readlink(fd)
+		if strings.HasPrefix(to, f.dir) && !strings.Contains(to, "/home/alice") {
+			t.Errorf("worker has %s open", to)
+		}
+	}
+	f.one(simple, "alice@mx.test")
+	if got := f.d.pool.PIDs()[20001]; got != pid {
+		t.Errorf("second delivery by process %d, want %d again", got, pid)
+	}
+	if _, _, e := syscall.AllThreadsSyscall(syscall.SYS_GETPID, 0, 0, 0); e != 0 {
+		t.Skip("SKIPPED the no_new_privs part: built with cgo (set CGO_ENABLED=0, as for the programs)")
+	}
+	g := newFixture(t, "allow_mail_to_commands =", "")
+	g.one(simple, "alice@mx.test")
+	if got := status(t, g.d.pool.PIDs()[20001], "NoNewPrivs"); got != "1" {
+		t.Errorf("NoNewPrivs: %s without commands, want 1", got)
+	}
+}
+
+// TestRights: whose rights commands and files get.
+func TestRights(t *testing.T) {
+	mustRoot(t)
+	f := newFixture(t, "allow_mail_to_commands = alias, forward, include\nallow_mail_to_files = alias, forward, include\nalias_maps = texthash:DIR/etc/aliases.txt texthash:DIR/etc/bobs", `
+cmd: "|id -u > DIR/out/cmd"
+inc: :include:DIR/out/alices
+rootinc: :include:DIR/rootlist
+`)
+	os.Mkdir(f.dir+"/out", 0o777)
+	os.Chmod(f.dir+"/out", 0o777)
+	owner := func(name string) int {
+		t.Helper()
+		n, err := strconv.Atoi(strings.TrimSpace(read(t, f.dir+"/out/"+name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	// Root's table: default_privs.
+	f.want(f.one(simple, "cmd@mx.test"), envelope.Sent, "2.0.0", "command")
+	if got := owner("cmd"); got != f.uids["nobody"] {
+		t.Errorf("root's alias runs as %d, want default_privs", got)
+	}
+	f.want(f.one(simple, "bobcmd@mx.test"), envelope.Sent, "2.0.0", "command")
+	if got := owner("bobcmd"); got != f.uids["bob"] {
+		t.Errorf("bob's table runs as %d, want bob", got)
+	}
+	write(t, f.dir+"/out/alices", `"|id -u > `+f.dir+`/out/inc"`+"\n", 0o644, f.uids["alice"])
+	f.want(f.one(simple, "inc@mx.test"), envelope.Sent, "2.0.0", "command")
+	if got := owner("inc"); got != f.uids["alice"] {
+		t.Errorf("alice's :include: runs as %d, want alice", got)
+	}
+	write(t, f.dir+"/rootlist", `"|id -u > `+f.dir+`/out/rootinc"`+"\n", 0o600, 0)
+	f.want(f.one(simple, "rootinc@mx.test"), envelope.Sent, "2.0.0", "command")
+	if got := owner("rootinc"); got != f.uids["nobody"] {
+		t.Errorf("root's :include: runs as %d, want default_privs", got)
+	}
+	write(t, f.dir+"/home/dave/.forward", `"|id > `+f.dir+`/out/fwd"`+"\n", 0o644, f.uids["dave"])
+	f.want(f.one(simple, "dave@mx.test"), envelope.Sent, "2.0.0", "command")
+	if got := read(t, f.dir+"/out/fwd"); !strings.HasPrefix(got, "uid=20003") || strings.Contains(got, "root") {
+		t.Errorf(".forward runs as %s", got)
+	}
+	// A user cannot have others' files read or written for him.
+	write(t, f.dir+"/secret", "x@other.example\n", 0o600, f.uids["bob"])
+	write(t, f.dir+"/home/dave/.forward", ":include:"+f.dir+"/secret\n", 0o644, f.uids["dave"])
+	f.want(f.one(simple, "dave@mx.test"), envelope.Bounced, "5.3.5", "configuration error")
+	write(t, f.dir+"/home/dave/.forward", f.dir+"/secret\n", 0o644, f.uids["dave"])
+	f.want(f.one(simple, "dave@mx.test"), envelope.Bounced, "5.2.0", "permission denied")
+	// Root's .forward: commands run with default_privs.
+	write(t, f.dir+"/home/root/.forward", `"|id -u > `+f.dir+`/out/root", \root`+"\n", 0o600, 0)
+	f.want(f.one(simple, "root@mx.test"), envelope.Sent, "2.0.0", "")
+	if got := owner("root"); got != f.uids["nobody"] {
+		t.Errorf("root's .forward runs as %d, want default_privs", got)
+	}
+	if n := len(f.maildir(f.dir + "/home/root/Maildir")); n != 1 {
+		t.Errorf("root has %d messages, want 1", n)
+	}
+}
+
+// TestWorkerKilled: the user kills his worker; his mail waits, others' does
+// not.
+func TestWorkerKilled(t *testing.T) {
+	mustRoot(t)
+	f := newFixture(t, "mailbox_command = DIR/cmd", "")
+	write(t, f.dir+"/cmd", "#!/bin/sh\ncat >/dev/null; kill -9 $PPID\n", 0o755, 0)
+	f.want(f.one(simple, "alice@mx.test"), envelope.Deferred, "4.3.0", "worker process ended")
+	write(t, f.dir+"/cmd", "#!/bin/sh\ncat >/dev/null\n", 0o755, 0)
+	f.want(f.one(simple, "bob@mx.test"), envelope.Sent, "2.0.0", "")
+	f.want(f.one(simple, "alice@mx.test"), envelope.Sent, "2.0.0", "")
+}
+
+// TestLinkRaces: a user who keeps exchanging his mailbox for links gets none
+// of his mail into files that are not his.
+func TestLinkRaces(t *testing.T) {
+	mustRoot(t)
+	f := newFixture(t, "home_mailbox =\nmailbox_delivery_lock = fcntl", "")
+	os.Chmod(f.dir+"/var/mail", 0o777)
+	target := f.dir + "/root-file"
+	write(t, target, "precious\n", 0o600, 0)
+	box := f.dir + "/var/mail/alice"
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			os.Remove(box)
+			if i%2 == 0 {
+				os.Symlink(target, box)
+				os.Lchown(box, f.uids["alice"], f.uids["alice"])
+			} else {
+				os.Link(target, box)
+			}
+		}
+	})
+	for range 200 {
+		f.one(simple, "alice@mx.test")
+	}
+	close(stop)
+	wg.Wait()
+	if got := read(t, target); got != "precious\n" {
+		t.Errorf("root's file was written: %q", got)
+	}
+	var st syscall.Stat_t
+	if syscall.Stat(target, &st); st.Uid != 0 {
+		t.Errorf("root's file now belongs to %d", st.Uid)
+	}
+}
+
+// TestSpoolLinkRaces is the same where the dispatcher opens the mailbox: in a
+// directory that the mail group may write.
+func TestSpoolLinkRaces(t *testing.T) {
+	mustRoot(t)
+	f := newFixture(t, "home_mailbox =\nmailbox_delivery_lock = fcntl", "")
+	os.Chmod(f.dir+"/var/mail", 0o775)
+	target := f.dir + "/root-file"
+	write(t, target, "precious\n", 0o600, 0)
+	box := f.dir + "/var/mail/alice"
+	for i, plant := range []func(){
+		func() { os.Symlink(target, box); os.Lchown(box, 20001, 20001) },
+		func() { os.Link(target, box) },
+		func() { os.Symlink(f.dir+"/new-root-file", box); os.Lchown(box, 20001, 20001) },
+		func() { syscall.Mkfifo(box, 0o666) },
+		func() { write(t, box, "", 0o600, f.uids["bob"]) },
+	} {
+		os.Remove(box)
+		plant()
+		if o := f.one(simple, "alice@mx.test"); o.Status != envelope.Deferred {
+			t.Errorf("attack %d: %+v", i, o)
+		}
+	}
+	if got := read(t, target); got != "precious\n" {
+		t.Errorf("root's file was written: %q", got)
+	}
+	if _, err := os.Lstat(f.dir + "/new-root-file"); err == nil {
+		t.Error("file created through a link")
+	}
+}
+
+func TestManyUsersAtOnce(t *testing.T) {
+	mustRoot(t)
+	f := newFixture(t, "", "")
+	start := time.Now()
+	r, file := f.request(simple, "alice@mx.test", "bob@mx.test", "dave@mx.test", "zoe@mx.test")
+	out := f.exchange(r, file)
+	if len(out) != 4 || out[3].Status != envelope.Bounced || out[0].Status != envelope.Sent {
+		t.Errorf("%v", out)
+	}
+	t.Logf("four recipients with cold workers: %v", time.Since(start))
+}
