@@ -36,16 +36,14 @@ func (c *control) status() {
 	for _, l := range []struct {
 		name string
 		n    int64
-	}{{"accepted", s.Accepted}, {"delivered", s.Delivered}, {"relayed", s.Relayed}, {"bounced", s.Bounced}, {"expired", s.Expired},
-		{"discarded", s.Discarded}, {"removed", s.Removed}, {"queued", s.Queued}} {
+	}{{"accepted", s.Accepted}, {"retried", s.Retried}, {"delivered", s.Delivered}, {"relayed", s.Relayed}, {"bounced", s.Bounced},
+		{"expired", s.Expired}, {"discarded", s.Discarded}, {"deferred", s.Deferred}, {"removed", s.Removed}, {"active", s.Active}} {
 		fmt.Printf("  %-10s %d\n", l.name, l.n)
 	}
-	done := s.Delivered + s.Relayed + s.Bounced + s.Expired + s.Discarded + s.Removed + s.Queued
-	if done == s.Accepted {
+	if s.Balanced() {
 		fmt.Printf("  balanced   yes\n")
 	} else {
-		fmt.Printf("  balanced   no, by %d\n", s.Accepted-done)
+		fmt.Printf("  balanced   no\n")
 	}
-	fmt.Printf("now: %d messages active (%d recipients in memory), %d deferred, %d on hold, %d deliveries under way; %d attempts deferred so far\n",
-		s.Messages, s.InCore, s.Waiting, s.Held, s.Busy, s.Deferred)
+	fmt.Printf("messages now: %d active, %d deferred, %d on hold; %d deliveries under way\n", s.Messages, s.Waiting, s.Held, s.Busy)
 }
