@@ -198,6 +198,45 @@ func (e *DotEncoder) End(dst []byte) []byte {
 	return append(dst, '.', '\r', '\n')
 }
 
+// LineEncoder brings raw content, as BDAT carries it, into CRLF form: a bare LF
+// becomes CRLF. The zero value is ready.
+type LineEncoder struct {
+	inLine bool
+	cr     bool
+}
+
+// Encode appends the content to dst.
+func (e *LineEncoder) Encode(dst, src []byte) []byte {
+	for len(src) > 0 {
+		j := bytes.IndexByte(src, '\n')
+		if j < 0 {
+			e.inLine = true
+			e.cr = src[len(src)-1] == '\r'
+			return append(dst, src...)
+		}
+		dst = append(dst, src[:j]...)
+		if !(j > 0 && src[j-1] == '\r' || j == 0 && e.cr) {
+			dst = append(dst, '\r')
+		}
+		dst = append(dst, '\n')
+		e.inLine, e.cr = false, false
+		src = src[j+1:]
+	}
+	return dst
+}
+
+// End appends the line end that the content lacks, if it does.
+func (e *LineEncoder) End(dst []byte) []byte {
+	if e.inLine {
+		if !e.cr {
+			dst = append(dst, '\r')
+		}
+		dst = append(dst, '\n')
+	}
+	e.inLine, e.cr = false, false
+	return dst
+}
+
 // DotWriter writes content to w in DATA form. Close writes the end mark and
 // leaves w open.
 type DotWriter struct {

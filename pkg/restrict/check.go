@@ -26,6 +26,7 @@ func (p *Policy) newRun(ctx context.Context, c *Check) *run {
 	if c.Effects == nil {
 		c.Effects = &Effects{}
 	}
+	c.Facts.haveRoute, c.Facts.rewriteOf = false, "" // tables may have changed since
 	return &run{Check: c, p: p, ctx: ctx}
 }
 

@@ -99,6 +99,9 @@ func New(cfg *config.Config, d Deps) (*Policy, error) {
 		servers:              map[string]*policyServer{},
 		dyn:                  map[string][]node{},
 	}
+	if slices.Contains(params.ReceiveOverrideOptions.List(cfg), "no_unknown_recipient_checks") {
+		p.rejectUnlistedRcpt = false
+	}
 	parents := params.ParentDomainMatchesSubdomains.List(cfg)
 	p.subdomains = slices.Contains(parents, "smtpd_access_maps")
 	p.code = codes{
