@@ -79,7 +79,7 @@ func (q *manager) settle(m *message, r *envelope.Recipient, o envelope.Outcome) 
 		q.count(m, q.column(&o))
 		m.outcomes = append(m.outcomes, o)
 		switch {
-		case r.Flags&envelope.Implicit != 0 || o.Status != envelope.Sent:
+		case r.Flags&envelope.Implicit != 0 || o.Status != envelope.Sent && o.Status != envelope.Discarded:
 		case r.Notify&envelope.NotifySuccess != 0 && o.Action != delivery.Delegated, m.cleared && r.Notify&envelope.NotifyNever == 0:
 			m.success.add(rec)
 		}

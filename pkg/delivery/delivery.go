@@ -24,6 +24,7 @@ import (
 	"sync"
 	"time"
 
+	"posthaste/pkg/address"
 	"posthaste/pkg/clock"
 	"posthaste/pkg/envelope"
 	"posthaste/pkg/ipc"
@@ -325,7 +326,7 @@ func LogOutcome(log *maillog.Logger, req *proto.Request, i int, o *envelope.Outc
 		connected = req.Started
 	}
 	log.Event(maillog.Delivery{
-		ID: req.Message.ID, To: r.Address, OrigTo: r.Orig, Relay: o.Relay, ConnUse: connUse,
+		ID: req.Message.ID, To: address.Quote(r.Address), OrigTo: address.Quote(r.Orig), Relay: o.Relay, ConnUse: connUse,
 		Delays: maillog.Delays{Arrival: req.Message.Arrival, Activated: req.Activated, Started: req.Started, Connected: connected, Finished: o.When},
 		DSN:    o.DSN, Status: word, Reason: o.Reason,
 	})
@@ -354,4 +355,21 @@ func (j *Job) flush() error {
 	err := j.c.write(j.buf)
 	j.buf = j.buf[:0]
 	return err
+}
+
+// SplitDSN takes an enhanced status code (RFC 3463: class, subject, detail) off
+// the front of text; without one it returns def.
+func SplitDSN(text, def string) (dsn, rest string) {
+	text = strings.TrimSpace(text)
+	word, after, _ := strings.Cut(text, " ")
+	parts := strings.Split(word, ".")
+	if len(parts) != 3 || parts[0] != "2" && parts[0] != "4" && parts[0] != "5" {
+		return def, text
+	}
+	for _, p := range parts[1:] {
+		if len(p) < 1 || len(p) > 3 || strings.Trim(p, "0123456789") != "" {
+			return def, text
+		}
+	}
+	return word, strings.TrimSpace(after)
 }

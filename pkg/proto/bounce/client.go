@@ -3,6 +3,7 @@ package bounce
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -52,7 +53,19 @@ func (c *Client) Notice(ctx context.Context, n *Notice) error {
 	})
 }
 
+// ask sends one frame and waits for its answer. A connection that ends before
+// the answer is tried once more on another: a server that leaves does not
+// answer what it has not read, and one that died may have had the report
+// queued, which makes it come twice rather than never.
 func (c *Client) ask(ctx context.Context, typ byte, encode func(uint64, *wire.Encoder), fds ...int) error {
+	err := c.try(ctx, typ, encode, fds)
+	if errors.Is(err, errLost) {
+		err = c.try(ctx, typ, encode, fds)
+	}
+	return err
+}
+
+func (c *Client) try(ctx context.Context, typ byte, encode func(uint64, *wire.Encoder), fds []int) error {
 	ch := make(chan *Result, 1)
 	c.mu.Lock()
 	if c.conn == nil {
@@ -78,7 +91,7 @@ func (c *Client) ask(ctx context.Context, typ byte, encode func(uint64, *wire.En
 	conn.SetWriteDeadline(time.Now().Add(time.Minute))
 	if err := conn.WriteFrame(typ, e.B, fds...); err != nil {
 		c.drop(conn)
-		return err
+		return fmt.Errorf("%w: %v", errLost, err)
 	}
 	select {
 	case r := <-ch:
