@@ -39,27 +39,38 @@ type sentMail struct {
 	begin          *cleanup.Begin
 }
 
-func newServer(classes ...string) (*server, *[]sentMail, *lines) {
+// outbox is what was handed to cleanup.
+type outbox struct {
+	mu sync.Mutex
+	l  []sentMail
+}
+
+func (o *outbox) all() []sentMail {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.l
+}
+
+func newServer(classes ...string) (*server, *outbox, *lines) {
 	log := &lines{}
-	var mails []sentMail
+	mails := &outbox{}
 	s := &server{log: maillog.New("postfix/bounce", log)}
 	s.set = settings{host: "mx.here.example", mailName: "Postfix", origin: "here.example", classes: map[string]bool{}, sizeLimit: 100,
 		doubleBounce: "double-bounce", bounceTo: "postmaster", doubleTo: "double", delayTo: "delays@here.example", errorTo: "errors"}
 	for _, c := range classes {
 		s.set.classes[c] = true
 	}
-	var mu sync.Mutex
 	s.submit = func(b *cleanup.Begin, to string, write func(io.Writer) error) error {
 		var w bytes.Buffer
 		if err := write(&w); err != nil {
 			return err
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		mails = append(mails, sentMail{b.Message.Sender, to, w.String(), b})
+		mails.mu.Lock()
+		defer mails.mu.Unlock()
+		mails.l = append(mails.l, sentMail{b.Message.Sender, to, w.String(), b})
 		return nil
 	}
-	return s, &mails, log
+	return s, mails, log
 }
 
 const content = "Subject: hello\r\nMessage-Id: <1@x>\r\n\r\nthe body\r\n"
@@ -104,7 +115,7 @@ func TestWhoIsTold(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got []string
-			for _, m := range *mails {
+			for _, m := range mails.all() {
 				names := ""
 				for _, n := range "psfni" {
 					if strings.Contains(m.text, fmt.Sprintf("rfc822; %c@x.example\r\n", n)) {
@@ -145,7 +156,7 @@ func TestHowMuchIsReturned(t *testing.T) {
 			if err := s.report(r, strings.NewReader(content)); err != nil {
 				t.Fatal(err)
 			}
-			text := (*mails)[0].text
+			text := mails.all()[0].text
 			if got := strings.Contains(text, "the body"); got != c.body {
 				t.Errorf("body returned: %v, want %v", got, c.body)
 			}
@@ -161,7 +172,7 @@ func TestInternationalized(t *testing.T) {
 	if err := s.report(request(bounce.Failure, "åsa@b.example", rcpt("p@x.example", 0, 0)), strings.NewReader(content)); err != nil {
 		t.Fatal(err)
 	}
-	m := (*mails)[0]
+	m := mails.all()[0]
 	if !m.begin.Message.SMTPUTF8 || !strings.Contains(m.text, "message/global-delivery-status") {
 		t.Errorf("SMTPUTF8 %v, want a report of RFC 6533", m.begin.Message.SMTPUTF8)
 	}
@@ -216,17 +227,17 @@ func TestServe(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if len(*mails) != 20 || !strings.Contains((*mails)[7].text, "the body") {
-		t.Errorf("%d reports, want 20 with the original", len(*mails))
+	if len(mails.all()) != 20 || !strings.Contains(mails.all()[7].text, "the body") {
+		t.Errorf("%d reports, want 20 with the original", len(mails.all()))
 	}
 	if err := c.Notice(ctx, &bounce.Notice{Class: "software", Subject: "trouble", Text: "line one\nline two\n"}); err != nil {
 		t.Errorf("Notice = %v", err)
 	}
-	if m := (*mails)[20]; m.to != "errors@here.example" || !strings.Contains(m.text, "\r\n\r\nline one\r\nline two\r\n") {
+	if m := mails.all()[20]; m.to != "errors@here.example" || !strings.Contains(m.text, "\r\n\r\nline one\r\nline two\r\n") {
 		t.Errorf("notice to %s: %q", m.to, m.text)
 	}
-	if err := c.Notice(ctx, &bounce.Notice{Class: "policy", Text: "x"}); err != nil || len(*mails) != 21 {
-		t.Errorf("a notice of a class that is off: %v, %d messages", err, len(*mails))
+	if err := c.Notice(ctx, &bounce.Notice{Class: "policy", Text: "x"}); err != nil || len(mails.all()) != 21 {
+		t.Errorf("a notice of a class that is off: %v, %d messages", err, len(mails.all()))
 	}
 	full.Store(true)
 	if err := c.Report(ctx, request(bounce.Failure, "a@b.example", rcpt("p@x.example", 0, 0)), int(f.Fd())); err == nil || err.Error() != "queue is full" {
