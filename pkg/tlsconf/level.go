@@ -58,3 +58,15 @@ func (l Level) Checked() bool { return l == Fingerprint || l >= Verify }
 
 // pkix says whether the certificate must be signed by a trusted authority.
 func (l Level) pkix() bool { return l >= Verify }
+
+// LogLevel reads smtp_tls_loglevel or smtpd_tls_loglevel: a number from 0 to 4,
+// or the names that go with them (none, summary, and more detail). 1 is one
+// summary line a connection.
+func LogLevel(s string) int {
+	best := 0
+	for _, w := range strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
+		n := map[string]int{"0": 0, "1": 1, "2": 2, "3": 3, "4": 4, "none": 0, "routine": 1, "summary": 1, "debug": 2, "verbose": 2, "ssl-expert": 3, "ssl-developer": 4}[w]
+		best = max(best, n)
+	}
+	return best
+}
