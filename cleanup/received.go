@@ -13,7 +13,7 @@ func (c *settings) received(s *session) []byte {
 	m, cl := &s.m, &s.m.Client
 	date := header.Date(m.Arrival.Local())
 	b := make([]byte, 0, 512)
-	if cl.Address == "" {
+	if cl.Address == "" || m.Origin == "pickup" {
 		b = fmt.Appendf(b, "Received: by %s (%s", c.hostname, c.mailName)
 		if m.Origin == "pickup" {
 			b = fmt.Appendf(b, ", from userid %d", m.UID)

@@ -288,11 +288,21 @@ func (w *Writer) commit() error {
 		}
 	}
 	dir, err := w.s.syncFD(w.s.folder(w.queue, w.h.id))
+	whole := false
+	if errors.Is(err, unix.EACCES) {
+		// postdrop(1) may write to maildrop but not open it.
+		dir, whole, err = -1, true, nil
+	}
 	if err != nil {
 		return err
 	}
 	if err := w.s.commit.CommitFD(w.fd, dir, w.path()); err != nil {
 		return err
+	}
+	if whole {
+		if err := w.s.ops.Syncfs(w.fd); err != nil {
+			return durable.Wrap("syncfs", w.path(), err)
+		}
 	}
 	fd := w.fd
 	w.fd = -1
