@@ -245,16 +245,22 @@ func (c *Converter) Finish(dst []byte) []byte {
 const chunk = 64 << 10
 
 // Copy writes header lines and the converted message from r to w, and returns
-// the bytes written. ReadError wraps trouble with r.
+// the bytes written. ReadError wraps trouble with r. If r knows its size, as an
+// unread io.SectionReader does, an end before that is such trouble: a damaged
+// queue file must not be delivered in part.
 func Copy(w io.Writer, r io.Reader, header []byte, f Flags, eol string) (int64, error) {
 	c := NewConverter(f, eol)
 	in := make([]byte, chunk)
 	out := append(make([]byte, 0, chunk+chunk/2), header...)
-	var total int64
+	var total, got int64
 	for {
 		n, err := io.ReadFull(r, in)
+		got += int64(n)
 		out = c.Append(out, in[:n])
 		last := err == io.EOF || err == io.ErrUnexpectedEOF
+		if s, ok := r.(interface{ Size() int64 }); last && ok && got < s.Size() {
+			return total, &ReadError{io.ErrUnexpectedEOF}
+		}
 		if last {
 			out = c.Finish(out)
 		} else if err != nil {

@@ -16,12 +16,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,7 +38,6 @@ type Store struct {
 	// Syncfs says when many deliveries share one syncfs: see durable.Options.
 	Syncfs string
 
-	seq    atomic.Uint64
 	mu     sync.Mutex
 	byDev  map[uint64]*durable.Committer
 	byPath map[string]*durable.Committer
@@ -144,7 +143,9 @@ func (s *Store) Deliver(m *Message) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	tmp := fmt.Sprintf("%s/tmp/%s.P%dN%d", m.Dir, m.Name, os.Getpid(), s.seq.Add(1))
+	// Unlike the final name, this one is new each time: two agents may be
+	// delivering the same message, one of them for a qmgr that is no more.
+	tmp := fmt.Sprintf("%s/tmp/%s.X%016x", m.Dir, m.Name, rand.Uint64())
 	f, err := s.create(m.Dir, tmp)
 	if err != nil {
 		return nil, cannot("create maildir file "+tmp, err)
@@ -153,6 +154,10 @@ func (s *Store) Deliver(m *Message) (*Result, error) {
 	size, err := write(f, m)
 	if err != nil {
 		os.Remove(tmp)
+		var re *mailcopy.ReadError
+		if errors.As(err, &re) {
+			return nil, dsncode.New("4.3.0", "%w", err)
+		}
 		return nil, cannot("error writing message", err)
 	}
 	name := m.Name + ",S=" + strconv.FormatInt(size, 10)
