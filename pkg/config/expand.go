@@ -24,7 +24,8 @@ type expander struct {
 // {text}} in text, with values from look, which returns them fully expanded.
 // The operators are == != < <= >= >, numerical when both sides are digits
 // alone, and the same followed by "level", which compares release levels
-// (3.10 is above 3.9). $$ is a dollar.
+// (3.10 is above 3.9). ${domain_to_ascii{text}} is the A-label form of a
+// domain. $$ is a dollar.
 func Expand(text string, look func(name string) (string, error)) (string, error) {
 	if strings.IndexByte(text, '$') < 0 {
 		return text, nil
@@ -162,6 +163,9 @@ func (e *expander) expr(dst []byte, s string) ([]byte, error) {
 		}
 	} else {
 		n := wordLen(s)
+		if n > 0 && n < len(s) && s[n] == '{' && closing(s[n:], '{', '}') == len(s)-n-1 {
+			return e.function(dst, s[:n], s[n+1:len(s)-1])
+		}
 		if n == 0 || n < len(s) && s[n] != '?' && s[n] != ':' {
 			return dst, fmt.Errorf("bad parameter name syntax in \"${%s}\"", excerpt(whole))
 		}
@@ -202,6 +206,19 @@ func (e *expander) expr(dst []byte, s string) ([]byte, error) {
 		return e.text(dst, no)
 	}
 	return dst, nil
+}
+
+// function evaluates ${name{text}}.
+func (e *expander) function(dst []byte, name, arg string) ([]byte, error) {
+	if name != "domain_to_ascii" {
+		return dst, fmt.Errorf("unknown function %q", name)
+	}
+	text, err := e.text(nil, arg)
+	if err != nil {
+		return dst, err
+	}
+	ascii, err := domainToASCII(string(text))
+	return append(dst, ascii...), err
 }
 
 // branch reads the operand of ? or :, which is {text} or everything that is

@@ -5,9 +5,6 @@ import "posthaste/pkg/config"
 // All lists every parameter that this system knows, sorted by name: Postfix's and our own.
 // A test holds it in order and complete.
 var All = []config.Declared{
-	&AuthFailureDelay,
-	&AuthMechanisms,
-	&AuthPasswdFile,
 	&TwoBounceNoticeRecipient,
 	&AccessMapDeferCode,
 	&AccessMapRejectCode,
@@ -48,6 +45,9 @@ var All = []config.Declared{
 	&AppendAtMyorigin,
 	&AppendDotMydomain,
 	&ApplicationEventDrainTime,
+	&AuthFailureDelay,
+	&AuthMechanisms,
+	&AuthPasswdFile,
 	&AuthorizedFlushUsers,
 	&AuthorizedMailqUsers,
 	&AuthorizedSubmitUsers,
