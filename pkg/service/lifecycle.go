@@ -43,6 +43,9 @@ func newLifecycle(r *runner) *lifecycle {
 	l := &lifecycle{r: r, draining: make(chan struct{}), limit: r.start.Limit, lastBusy: time.Now(), wakeups: make(chan struct{}, 1)}
 	l.room = sync.NewCond(&l.mu)
 	cfg := r.env.Config
+	if r.spec.Serve == nil {
+		l.limit = 0 // wakeups do not overlap anyway
+	}
 	if r.spec.Solitary {
 		l.limit = 0 // master.cf's "1" means one process, whose clients keep connections
 	}
