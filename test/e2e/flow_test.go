@@ -3,12 +3,15 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/emersion/go-smtp"
+
+	"posthaste/test/tools/badmx"
 )
 
 // TestFlow follows one message by each way in, and out to a mailbox.
@@ -141,9 +144,13 @@ func TestBytes(t *testing.T) {
 
 // TestBounce: mail that cannot be delivered comes back as an RFC 3464 report.
 func TestBounce(t *testing.T) {
-	s := newSystem(t)
-	s.append("etc/main.cf", "transport_maps = inline:{{dead.example = error:5.7.99 no mail here}}")
-	s.start()
+	remote, err := badmx.Start("127.0.0.1:0", badmx.Script{Rcpt: func(int, string) string { return "550 5.7.99 no mail here" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer remote.Close()
+	host, port, _ := net.SplitHostPort(remote.Addr)
+	s := start(t, "relayhost = ["+host+"]:"+port)
 	if err := s.submit("alice@example.test", []string{"x@dead.example"}, message("will bounce")); err != nil {
 		t.Fatal(err)
 	}
