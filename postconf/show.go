@@ -113,13 +113,26 @@ func (o *options) parameter(c *config.Config, names *check.Names, name string, a
 		value, _ = c.Default(name)
 	}
 	if o.expand && (d == nil || d.Decl().Type != "raw") {
-		v, err := c.Expand(value)
-		if err != nil {
-			tool.Fatalf("%v", &config.ValueError{Pos: c.Pos(name), Name: name, Value: value, Reason: err.Error()})
-		}
-		value = v
+		value = o.expansion(c, name, value, set && !o.defaults)
 	}
 	o.print(name, value)
+}
+
+// expansion returns the expanded value of a parameter; own says that value is
+// the one that c has.
+func (o *options) expansion(c *config.Config, name, value string, own bool) string {
+	if own {
+		v, err := c.Lookup(name)
+		if err != nil {
+			tool.Fatalf("%v", err)
+		}
+		return v
+	}
+	v, err := c.Expand(value)
+	if err != nil {
+		tool.Fatalf("%v", &config.ValueError{Pos: c.Pos(name), Name: name, Value: value, Reason: err.Error()})
+	}
+	return v
 }
 
 // remarks mentions what is set and not used, and what is used and not set.
