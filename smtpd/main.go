@@ -107,6 +107,7 @@ func (s *server) open(env *service.Env) error {
 		s.sasl = dovecot.NewClient(params.SmtpdSaslPath.In(env.Config))
 	}
 	s.limits = newLimiter(s.set.rateUnit, s.set.prefix4, s.set.prefix6)
+	s.grace = drainGrace
 	s.sessions = map[*session]struct{}{}
 	return nil
 }
@@ -218,7 +219,7 @@ func (s *server) drain(env *service.Env) {
 	defer s.mu.Unlock()
 	for ss := range s.sessions {
 		if ss.idle.Load() {
-			ss.sock.SetReadDeadline(time.Now().Add(drainGrace))
+			ss.sock.SetReadDeadline(time.Now().Add(s.grace))
 		}
 	}
 }

@@ -146,7 +146,7 @@ func (n *network) Read(p []byte) (int, error) {
 			s.idle.Store(true)
 			defer s.idle.Store(false)
 			if s.srv.draining.Load() {
-				d = now.Add(min(drainGrace, d.Sub(now)))
+				d = now.Add(min(s.srv.grace, d.Sub(now)))
 			}
 		}
 	}

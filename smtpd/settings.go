@@ -41,6 +41,7 @@ type server struct {
 	localClients                                                                            []localClient
 
 	draining atomic.Bool
+	grace    time.Duration // drainGrace
 	mu       sync.Mutex
 	sessions map[*session]struct{}
 

@@ -368,7 +368,7 @@ func (c *Client) reply(s ClientStage) (Reply, error) { return c.read(s, nil) }
 // with every line's text.
 func (c *Client) read(s ClientStage, each func(string)) (Reply, error) {
 	c.conn.SetReadDeadline(time.Now().Add(c.timeouts.of(s)))
-	r, err := readReply(c.r, &c.text, s != StageHello && c.Ext.ESMTP, each)
+	r, err := readReply(c.r, &c.text, each)
 	if err != nil {
 		return r, &ClientError{Stage: s, Err: err}
 	}
@@ -376,9 +376,9 @@ func (c *Client) read(s ClientStage, each func(string)) (Reply, error) {
 }
 
 // readReply reads one reply of one or more lines (RFC 5321, section 4.2). The
-// enhanced status code of the first line is split off if enhanced is set. buf is
-// scratch memory.
-func readReply(r *Reader, buf *[]byte, enhanced bool, each func(string)) (Reply, error) {
+// enhanced status code of the first line is split off if it is of the code's
+// class, whether or not the server announced such codes. buf is scratch memory.
+func readReply(r *Reader, buf *[]byte, each func(string)) (Reply, error) {
 	var rep Reply
 	total := 0
 	most := maxClientLine
@@ -402,7 +402,7 @@ func readReply(r *Reader, buf *[]byte, enhanced bool, each func(string)) (Reply,
 		if each != nil {
 			each(string(body))
 		}
-		if first && enhanced {
+		if first {
 			enh, rest := CutEnhanced(string(body))
 			if enh != "" && int(enh[0]-'0') == code/100 {
 				rep.Enh = enh

@@ -241,7 +241,7 @@ func (x *sending) cutShort(err error) error {
 		return fail
 	}
 	x.c.conn.SetReadDeadline(time.Now().Add(prematureWait))
-	r, rerr := readReply(x.c.r, &x.c.text, true, nil)
+	r, rerr := readReply(x.c.r, &x.c.text, nil)
 	if rerr == nil && r.Class() >= 4 {
 		if x.c.LMTP {
 			for i, ok := range x.ok {
