@@ -197,6 +197,7 @@ func (k *checker) parameter(c *config.Config, name string, pos config.Position) 
 			k.trouble(pos, err)
 		}
 		k.undefined(c, name, raw, pos)
+		k.restrictionLists(c, name, k.get(c, name), pos)
 		return
 	}
 	decl := d.Decl()
@@ -212,6 +213,8 @@ func (k *checker) parameter(c *config.Config, name string, pos config.Position) 
 	if err := d.Check(value); err != nil && !(value == "" && decl.Default == "" && decl.Type != "string" && decl.Type != "raw") {
 		k.trouble(pos, &config.ValueError{Name: name, Value: value, Reason: err.Error()})
 	}
+	k.vocabulary(name, value, pos)
+	k.restrictionLists(c, name, value, pos)
 	k.effect(decl, name, pos)
 	k.transports(name, value, pos)
 	k.tables(c, name, value, pos)
