@@ -72,7 +72,7 @@ func main() {
 	id := fs.String("i", "", "")
 	site := fs.String("s", "", "")
 	fs.Bool("v", false, "")
-	if fs.Parse(os.Args[1:]) != nil || fs.NArg() > 0 {
+	if fs.Parse(command.SplitOptions(os.Args[1:], "cis")) != nil || fs.NArg() > 0 {
 		t.Fatalf("%s", usage)
 	}
 	modes := 0
