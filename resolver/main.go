@@ -70,7 +70,7 @@ func main() {
 }
 
 func serve(ctx context.Context, env *service.Env, c net.Conn, dns *dnsclient.Client) {
-	err := resolver.Serve(ctx, c, env.Draining(), func(ctx context.Context, q *resolver.Query) *resolver.Reply {
+	err := resolver.Serve(ctx, c, env.Draining(), env.Waiting, func(ctx context.Context, q *resolver.Query) *resolver.Reply {
 		return dns.Lookup(ctx, q.Name, q.Type)
 	})
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"posthaste/pkg/ipc"
@@ -22,17 +21,20 @@ const helloTimeout = 10 * time.Second
 
 // Serve answers the questions of one connection until the peer leaves, ctx
 // ends, or draining is closed and no question is under way (the peer then asks
-// the successor). answer may be called by many goroutines at a time.
-func Serve(ctx context.Context, nc net.Conn, draining <-chan struct{}, answer func(context.Context, *Query) *Reply) error {
+// the successor). answer may be called by many goroutines at a time. waiting is
+// called when the connection falls idle, and its result when it no longer is.
+func Serve(ctx context.Context, nc net.Conn, draining <-chan struct{}, waiting func() (busy func()), answer func(context.Context, *Query) *Reply) error {
 	c, err := ipc.Accept(nc, Protocol, helloTimeout)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	load := idleness{waiting: waiting}
+	load.add(0)
+	defer func() { load.busy() }()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	var busy atomic.Int64
 	quit := make(chan struct{})
 	defer close(quit)
 	go func() {
@@ -41,7 +43,7 @@ func Serve(ctx context.Context, nc net.Conn, draining <-chan struct{}, answer fu
 			return
 		case <-ctx.Done():
 		case <-draining:
-			for busy.Load() > 0 && ctx.Err() == nil {
+			for !load.idle() && ctx.Err() == nil {
 				select {
 				case <-quit:
 					return
@@ -68,11 +70,11 @@ func Serve(ctx context.Context, nc net.Conn, draining <-chan struct{}, answer fu
 			return err
 		}
 		slots <- struct{}{}
-		busy.Add(1)
+		load.add(1)
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			defer func() { busy.Add(-1); <-slots }()
+			defer func() { load.add(-1); <-slots }()
 			r := answer(ctx, q)
 			r.Seq = q.Seq
 			var e wire.Encoder
@@ -83,6 +85,34 @@ func Serve(ctx context.Context, nc net.Conn, draining <-chan struct{}, answer fu
 			}
 		}()
 	}
+}
+
+// idleness counts the questions under way on a connection and tells when there
+// are none.
+type idleness struct {
+	waiting func() (busy func())
+
+	mu   sync.Mutex
+	n    int
+	busy func()
+}
+
+func (l *idleness) add(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.n == 0 && n > 0 {
+		l.busy()
+		l.busy = func() {}
+	}
+	if l.n += n; l.n == 0 {
+		l.busy = l.waiting()
+	}
+}
+
+func (l *idleness) idle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.n == 0
 }
 
 func stopping(ctx context.Context, draining <-chan struct{}) bool {
