@@ -29,8 +29,12 @@ func (r *Router) Resolve(sender, rcpt string) (Route, error) {
 	at := strings.LastIndexByte(addr, '@')
 	domain := addr[at+1:]
 	if !r.validDomain(addr, domain) {
-		if _, err := netip.ParseAddr(domain); err != nil || !r.numericDomain {
+		ip, err := netip.ParseAddr(domain)
+		if err != nil || ip.Zone() != "" || !r.numericDomain {
 			return r.invalid(addr), nil
+		}
+		if ip.Is6() {
+			domain = "IPv6:" + domain
 		}
 		domain = "[" + domain + "]"
 		addr = addr[:at+1] + domain
