@@ -142,3 +142,22 @@ func TestNotes(t *testing.T) {
 		t.Error("IsUsed")
 	}
 }
+
+// BenchmarkStart is what a daemon pays for its configuration when it starts.
+func BenchmarkStart(b *testing.B) {
+	const text = "compatibility_level = 3.6\nmyhostname = mx.example.org\nmydestination = $myhostname, localhost.$mydomain,\n  localhost\n" +
+		"mynetworks = 127.0.0.0/8\nsmtpd_tls_security_level = may\nalias_maps = hash:/etc/aliases\n"
+	b.ReportAllocs()
+	for b.Loop() {
+		c, err := config.Parse("main.cf", text, config.Options{Known: All})
+		if err != nil {
+			b.Fatal(err)
+		}
+		SmtpdTimeout.In(c)
+		MessageSizeLimit.In64(c)
+		Mydestination.List(c)
+		AppendDotMydomain.In(c)
+		SmtpdRelayRestrictions.List(c)
+		LocalRecipientMaps.In(c)
+	}
+}
