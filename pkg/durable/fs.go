@@ -27,7 +27,7 @@ type FileSystem struct {
 // mount is one line of /proc/self/mountinfo.
 type mount struct {
 	dev, root, point, fs, source string
-	options                []string // of the mount and of the file system
+	options                      []string // of the mount and of the file system
 }
 
 // parseMountinfo finds the mount with the device number "major:minor" that lies

@@ -1,0 +1,261 @@
+package durable
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// disk counts syncs; a syncfs waits for release if that is set.
+type disk struct {
+	fsyncs, syncfss atomic.Int32
+	hold            chan struct{} // fsync waits for it to close
+	err             error
+}
+
+func (d *disk) ops() *Ops {
+	return &Ops{
+		Fsync: func(int) error {
+			d.fsyncs.Add(1)
+			if d.hold != nil {
+				<-d.hold
+			}
+			return nil
+		},
+		Syncfs: func(int) error { d.syncfss.Add(1); return d.err },
+	}
+}
+
+func open(t *testing.T, mode string, ops *Ops) *Committer {
+	t.Helper()
+	c, err := New(t.TempDir(), Options{Syncfs: mode, Ops: ops})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func TestAlone(t *testing.T) {
+	d := &disk{}
+	c := open(t, "yes", d.ops())
+	for range 5 {
+		if err := c.CommitFD(1, -1, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d.fsyncs.Load() != 5 || d.syncfss.Load() != 0 {
+		t.Errorf("one caller at a time: %d fsync, %d syncfs", d.fsyncs.Load(), d.syncfss.Load())
+	}
+	c.syncDir = true
+	c.CommitFD(1, 2, "x")
+	if d.fsyncs.Load() != 7 {
+		t.Errorf("the directory was not synced")
+	}
+	f, _ := os.CreateTemp(t.TempDir(), "")
+	defer f.Close()
+	if err := c.Commit(f, nil); err != nil || d.fsyncs.Load() != 8 {
+		t.Errorf("Commit: %v, %d fsync", err, d.fsyncs.Load())
+	}
+}
+
+// crowd starts callers until FsyncWaiters of them are inside fsync, then n more,
+// and returns the errors of those.
+func crowd(t *testing.T, c *Committer, d *disk, n int) []error {
+	t.Helper()
+	d.hold = make(chan struct{})
+	var few, many sync.WaitGroup
+	for range FsyncWaiters {
+		few.Go(func() {
+			if err := c.CommitFD(1, -1, "x"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for c.inFlight.Load() < FsyncWaiters {
+		// They only have to get scheduled.
+		runtime.Gosched()
+	}
+	errs := make([]error, n)
+	for i := range n {
+		many.Go(func() { errs[i] = c.CommitFD(1, -1, "x") })
+	}
+	many.Wait()
+	close(d.hold)
+	few.Wait()
+	return errs
+}
+
+func TestShared(t *testing.T) {
+	d := &disk{}
+	c := open(t, "yes", d.ops())
+	for _, err := range crowd(t, c, d, 100) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := d.fsyncs.Load(); n != FsyncWaiters {
+		t.Errorf("%d fsync", n)
+	}
+	if n := d.syncfss.Load(); n < 1 || n > 100 {
+		t.Errorf("%d syncfs for 100 waiters", n)
+	}
+	if a, s := c.Stats(); a != FsyncWaiters || s != int64(d.syncfss.Load()) {
+		t.Errorf("Stats: %d, %d", a, s)
+	}
+}
+
+func TestSharedError(t *testing.T) {
+	d := &disk{err: unix.EIO}
+	c := open(t, "yes", d.ops())
+	failed := 0
+	for _, err := range crowd(t, c, d, 1) {
+		if !errors.Is(err, ErrIO) || !errors.Is(err, unix.EIO) {
+			t.Errorf("waiter got %v", err)
+		}
+		failed++
+	}
+	if failed != 1 {
+		t.Errorf("%d waiters failed", failed)
+	}
+	// From now on everybody asks for his own file.
+	before := d.syncfss.Load()
+	d.hold = nil
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() { c.CommitFD(1, -1, "x") })
+	}
+	wg.Wait()
+	if d.syncfss.Load() != before {
+		t.Error("syncfs is still used after it failed")
+	}
+}
+
+// TestBatchError: every member of a batch gets its error.
+func TestBatchError(t *testing.T) {
+	started, release := make(chan struct{}), make(chan struct{})
+	var n atomic.Int32
+	c := open(t, "yes", &Ops{Syncfs: func(int) error {
+		if n.Add(1) == 1 {
+			close(started)
+			<-release
+			return nil
+		}
+		return unix.ENOSPC
+	}})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := c.shared(); err != nil {
+			t.Errorf("first batch: %v", err)
+		}
+	})
+	<-started
+	var in atomic.Int32
+	for range 10 {
+		wg.Go(func() {
+			in.Add(1)
+			if err := c.shared(); !errors.Is(err, ErrNoSpace) {
+				t.Errorf("member of the second batch: %v", err)
+			}
+		})
+	}
+	for in.Load() < 10 {
+		runtime.Gosched()
+	}
+	close(release)
+	wg.Wait()
+}
+
+func TestModes(t *testing.T) {
+	d := &disk{}
+	c := open(t, "no", d.ops())
+	crowd := func() {
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() { c.CommitFD(1, -1, "x") })
+		}
+		wg.Wait()
+	}
+	crowd()
+	if d.syncfss.Load() != 0 {
+		t.Error("syncfs is used although forbidden")
+	}
+	if _, err := New(t.TempDir(), Options{Syncfs: "maybe"}); err == nil {
+		t.Error("mode \"maybe\": no error")
+	}
+	if _, err := New(filepath.Join(t.TempDir(), "none"), Options{}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("missing directory: %v", err)
+	}
+}
+
+const mounts = `22 27 0:21 / /proc rw - proc proc rw
+27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
+40 27 7:0 / /var/spool/post\040haste rw,noatime shared:1 - ext4 /dev/loop0 rw
+41 27 7:1 / /xfs rw - xfs /dev/loop1 rw
+42 27 7:0 /sub /bind rw - ext4 /dev/loop0 rw
+43 27 0:50 / /net rw - nfs4 srv:/x rw
+`
+
+func TestJudge(t *testing.T) {
+	journal := func(name string) ([]byte, error) {
+		switch {
+		case strings.Contains(name, "loop0"):
+			return []byte("rw\ndata=ordered\n"), nil
+		case strings.Contains(name, "/options"):
+			return []byte("rw\nbsddf\n"), nil
+		}
+		return nil, os.ErrNotExist
+	}
+	for _, tc := range []struct {
+		dev, path       string
+		fs              string
+		own, entry, bad bool
+	}{
+		{"254:0", "/var/spool/x", "ext4", false, false, true},
+		{"7:0", "/var/spool/post haste", "ext4", true, true, false},
+		{"7:0", "/var/spool/post haste/sub", "ext4", false, true, false},
+		{"7:0", "/bind", "ext4", false, true, false},
+		{"7:1", "/xfs", "xfs", true, true, false},
+		{"0:50", "/net/x", "nfs4", false, false, true},
+	} {
+		m, ok := parseMountinfo(strings.NewReader(mounts), tc.dev, tc.path)
+		if !ok {
+			t.Errorf("%s: not found", tc.path)
+			continue
+		}
+		f := judge(&m, tc.path, journal)
+		if f.Type != tc.fs || f.Own != tc.own || f.EntryWithFile != tc.entry || (f.Warning != "") != tc.bad {
+			t.Errorf("%s: %+v", tc.path, f)
+		}
+	}
+	m := mount{fs: "ext4", source: "/dev/loop0", point: "/q", root: "/", options: []string{"rw", "nobarrier"}}
+	if f := judge(&m, "/q", journal); f.Warning == "" {
+		t.Error("no warning for nobarrier")
+	}
+}
+
+func TestInspectHere(t *testing.T) {
+	if f := Inspect(t.TempDir()); f.Type == "" {
+		t.Errorf("Inspect found nothing: %+v", f)
+	}
+	if f := Inspect("/nonexistent"); f.EntryWithFile || f.Own {
+		t.Errorf("Inspect of nothing: %+v", f)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	err := Wrap("write", "x", unix.EDQUOT)
+	if !errors.Is(err, ErrNoSpace) || errors.Is(err, ErrIO) || err.Error() != "write x: disk quota exceeded" {
+		t.Errorf("%v", err)
+	}
+	if Wrap("write", "x", nil) != nil {
+		t.Error("Wrap(nil)")
+	}
+}
