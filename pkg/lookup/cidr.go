@@ -49,6 +49,7 @@ func parseNetwork(s string) (netip.Prefix, error) {
 
 // cidr is a table of networks; the first that contains the key wins.
 type cidr struct {
+	ownership
 	name    string
 	rules   []rule
 	encoded bool
@@ -57,7 +58,7 @@ type cidr struct {
 func openCIDR(typ, name string, env *Env, o Options) (Table, error) {
 	t := &cidr{name: typ + ":" + name, encoded: o.File}
 	b := nesting{rules: &t.rules}
-	err := ruleLines(name, func(line string, n int) {
+	err := ruleLines(name, &t.ownership, func(line string, n int) {
 		r, err := parseCIDRRule(line, n, o)
 		if err == nil {
 			err = b.add(r)

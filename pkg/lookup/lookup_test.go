@@ -383,3 +383,30 @@ func TestSocketmapAndTCP(t *testing.T) {
 		t.Errorf("quoted key: %q, %v", v, err)
 	}
 }
+
+func TestOwner(t *testing.T) {
+	dir := t.TempDir()
+	compile(t, dir+"/index", "k", "v")
+	write(t, dir+"/text", "k v\n")
+	write(t, dir+"/re", "/k/ v\n")
+	write(t, dir+"/net", "192.0.2.0/24 v\n")
+	me := uint32(os.Getuid())
+	const root = 0
+	if me == root {
+		me = 12345
+		for _, f := range []string{"/index.cdb", "/text", "/re", "/net"} {
+			if err := os.Chown(dir+f, int(me), -1); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	env, _ := testEnv()
+	for spec, want := range map[string]int64{"hash:" + dir + "/index": int64(me), "texthash:" + dir + "/text": int64(me), "regexp:" + dir + "/re": int64(me), "cidr:" + dir + "/net": int64(me),
+		"static:x": root, "inline:{a=b}": root, "pcre:{{/a/ b}}": root, "unionmap:{static:a, hash:" + dir + "/index}": int64(me), "pipemap:{static:a, static:b}": root,
+		"unix:passwd.byname": -1, "environ:": -1, "hash:" + dir + "/none": -1, "pipemap:{static:a, environ:}": -1} {
+		uid, known := Owner(mustOpen(t, spec, env))
+		if known != (want >= 0) || known && int64(uid) != want {
+			t.Errorf("%s: %d, %v, want %d", spec, uid, known, want)
+		}
+	}
+}

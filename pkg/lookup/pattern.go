@@ -56,11 +56,11 @@ type part struct {
 
 // patterns is a regexp or pcre table.
 type patterns struct {
+	ownership
 	name, file string
 	rules      []rule
 	env        *Env
 	encoded    bool
-	inline     bool
 }
 
 // patternError is trouble with one line. Rules with trouble are skipped, as
@@ -71,8 +71,9 @@ func patternWarn(env *Env, typ, file string, line int, format string, a ...any) 
 
 // ruleLines calls fn with each logical line of a pattern table: a file, or
 // {{rule}, {rule}} in the configuration itself.
-func ruleLines(name string, fn func(line string, n int)) error {
+func ruleLines(name string, own *ownership, fn func(line string, n int)) error {
 	if strings.HasPrefix(name, "{") {
+		*own = inMainCF
 		text := strings.TrimSpace(name)
 		if !strings.HasSuffix(text, "}") {
 			return fmt.Errorf("missing '}' in %q", name)
@@ -94,6 +95,7 @@ func ruleLines(name string, fn func(line string, n int)) error {
 		return err
 	}
 	defer f.Close()
+	own.uid, own.known = fileOwner(f)
 	lines := source.NewLines(f)
 	for {
 		line, n, err := lines.Next()
@@ -116,7 +118,7 @@ type compiler func(expr, flags string) (matcher, error)
 func openPatterns(typ, name string, env *Env, o Options, compile compiler) (Table, error) {
 	t := &patterns{name: typ + ":" + name, file: name, env: env, encoded: o.File}
 	b := nesting{rules: &t.rules}
-	err := ruleLines(name, func(line string, n int) {
+	err := ruleLines(name, &t.ownership, func(line string, n int) {
 		r, err := parsePatternRule(line, n, o, compile, func(format string, a ...any) { patternWarn(env, typ, name, n, format, a...) })
 		if err == nil {
 			err = b.add(r)

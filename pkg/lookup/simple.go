@@ -66,6 +66,7 @@ func decodeFile(table, v string) (string, bool, error) {
 
 // memory is a table of fixed strings in memory: texthash, inline, environ.
 type memory struct {
+	ownership
 	name   string
 	m      map[string]string
 	keys   []string // in the order of the source
@@ -124,6 +125,7 @@ func openTextHash(typ, name string, env *Env, o Options) (Table, error) {
 	}
 	defer f.Close()
 	t := &memory{name: typ + ":" + name, m: map[string]string{}, nofold: o.NoFold, file: o.File}
+	t.uid, t.known = fileOwner(f)
 	lines := source.NewLines(f)
 	for {
 		line, n, err := lines.Next()
@@ -174,7 +176,7 @@ func openInline(typ, name string, env *Env, o Options) (Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &memory{name: typ + ":" + name, m: map[string]string{}, nofold: o.NoFold, file: o.File}
+	t := &memory{ownership: inMainCF, name: typ + ":" + name, m: map[string]string{}, nofold: o.NoFold, file: o.File}
 	for _, item := range splitItems(text) {
 		if strings.HasPrefix(item, "{") {
 			if item, err = unbrace(item); err != nil {
