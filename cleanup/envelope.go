@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"posthaste/pkg/address"
@@ -277,7 +276,7 @@ func (s *session) output(r envelope.Recipient, addr, orig string) error {
 // duplicate tells whether the same recipient was written before, among the
 // first duplicate_filter_limit ones.
 func (s *session) duplicate(r *envelope.Recipient, addr, orig string) bool {
-	key := address.Fold(fmt.Sprintf("%s\n%d\n%s\n%s", r.Orcpt, r.Notify, orig, addr))
+	key := address.Fold(r.Orcpt + "\n" + string('0'+rune(r.Notify)) + "\n" + orig + "\n" + addr)
 	if s.seen[key] {
 		return true
 	}

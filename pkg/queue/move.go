@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -109,7 +108,7 @@ func (s *Spool) Find(id string) (string, error) {
 // locate returns the path of a message in a queue at whatever depth it lies.
 func (s *Spool) locate(queue, id string) string {
 	h := hashDigits(id)
-	base := filepath.Join(s.dir, queue)
+	base := s.prefix + queue
 	try := func(d int) string {
 		p := base
 		for i := 0; i < d; i++ {
@@ -150,7 +149,7 @@ type Entry struct {
 // false. Files whose names are no queue ids are left out. Files may come and go
 // meanwhile.
 func (s *Spool) List(queue string, fn func(Entry) bool) error {
-	_, err := s.walk(filepath.Join(s.dir, queue), queue, 0, func(path string, e Entry, valid bool) bool {
+	_, err := s.walk(s.prefix+queue, queue, 0, func(path string, e Entry, valid bool) bool {
 		return !valid || fn(e)
 	})
 	return err
@@ -159,7 +158,7 @@ func (s *Spool) List(queue string, fn func(Entry) bool) error {
 // Strays calls fn with the path of each file in a queue whose name is no queue
 // id.
 func (s *Spool) Strays(queue string, fn func(path string, modTime time.Time) bool) error {
-	_, err := s.walk(filepath.Join(s.dir, queue), queue, 0, func(path string, e Entry, valid bool) bool {
+	_, err := s.walk(s.prefix+queue, queue, 0, func(path string, e Entry, valid bool) bool {
 		return valid || fn(path, e.ModTime)
 	})
 	return err

@@ -83,6 +83,7 @@ func OptionsFrom(c *config.Config) Options {
 // Spool is a queue directory.
 type Spool struct {
 	dir    string
+	prefix string         // of the queues' paths
 	depth  map[string]int // queue name -> levels of hash directories
 	ops    *durable.Ops
 	commit *durable.Committer
@@ -98,7 +99,11 @@ func Open(dir string, o Options) (*Spool, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Spool{dir: dir, depth: map[string]int{}, ops: o.Ops.Fill(), commit: c, dirs: map[string]int{}}
+	prefix := ""
+	if clean := filepath.Clean(dir); clean != "." {
+		prefix = clean + "/"
+	}
+	s := &Spool{dir: dir, prefix: prefix, depth: map[string]int{}, ops: o.Ops.Fill(), commit: c, dirs: map[string]int{}}
 	depth := max(o.HashDepth, 1)
 	for _, n := range o.HashNames {
 		s.depth[strings.ToLower(n)] = min(depth, usecHex)
@@ -144,7 +149,7 @@ func (s *Spool) Close() error {
 
 // folder returns the directory in which a queue keeps an id.
 func (s *Spool) folder(queue, id string) string {
-	p := filepath.Join(s.dir, queue)
+	p := s.prefix + queue
 	if d := s.depth[queue]; d > 0 {
 		h := hashDigits(id)
 		for i := 0; i < d; i++ {
