@@ -260,4 +260,3 @@ func (p *peer) envelope() {
 
 // done waits for the end of the session.
 func (f *fixture) done() { f.wg.Wait() }
-

@@ -577,4 +577,3 @@ func BenchmarkReception(b *testing.B) {
 		f.mu.Unlock()
 	}
 }
-

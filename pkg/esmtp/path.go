@@ -127,6 +127,9 @@ func parseMailbox(s string) (p Path, err error) {
 	if s == "" {
 		return p, nil
 	}
+	if s[0] == '@' {
+		return p, ErrBadPath
+	}
 	at, err := splitMailbox(s)
 	if err != nil {
 		return p, err
