@@ -57,13 +57,12 @@ type part struct {
 // patterns is a regexp or pcre table.
 type patterns struct {
 	ownership
-	name, file string
-	rules      []rule
-	env        *Env
-	encoded    bool
+	name    string
+	rules   []rule
+	encoded bool
 }
 
-// patternError is trouble with one line. Rules with trouble are skipped, as
+// patternWarn logs trouble with one line. Rules with trouble are skipped, as
 // Postfix does, so that one mistake does not stop all mail.
 func patternWarn(env *Env, typ, file string, line int, format string, a ...any) {
 	env.warn("%s map %s, line %d: %s", typ, file, line, fmt.Sprintf(format, a...))
@@ -116,7 +115,7 @@ func ruleLines(name string, own *ownership, fn func(line string, n int)) error {
 type compiler func(expr, flags string) (matcher, error)
 
 func openPatterns(typ, name string, env *Env, o Options, compile compiler) (Table, error) {
-	t := &patterns{name: typ + ":" + name, file: name, env: env, encoded: o.File}
+	t := &patterns{name: typ + ":" + name, encoded: o.File}
 	b := nesting{rules: &t.rules}
 	err := ruleLines(name, &t.ownership, func(line string, n int) {
 		r, err := parsePatternRule(line, n, o, compile, func(format string, a ...any) { patternWarn(env, typ, name, n, format, a...) })

@@ -263,6 +263,41 @@ endif
 	}
 }
 
+func TestPrefixSparesOnlyWhatCannotMatch(t *testing.T) {
+	for _, c := range []struct{ expr, flags, prefix string }{
+		{"^Subject: x", "", "subject: x"}, {"^Subject: .*", "i", "Subject: "}, {"^sub|x", "", ""}, {"sub", "", ""}, {"^", "", ""}, {"^ü", "", ""}, {"^a*b", "", ""},
+	} {
+		for name, compile := range map[string]compiler{"regexp": compilePOSIX, "pcre": compilePCRE} {
+			m, err := compile(c.expr, c.flags)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := m.(linear)
+			if l.prefix != c.prefix {
+				t.Errorf("%s /%s/%s: prefix %q, want %q", name, c.expr, c.flags, l.prefix, c.prefix)
+			}
+			for _, s := range []string{"", "S", "SUBJECT: X", "subject: x", "Subject: x", "\u017fubject: x", "subj", "xsubject: x", "ü", "b", "aab", "\xff"} {
+				if got, _, _ := l.match(s, false); got != l.re.MatchString(s) {
+					t.Errorf("%s /%s/%s on %q: %v", name, c.expr, c.flags, s, got)
+				}
+			}
+		}
+	}
+}
+
+func BenchmarkHeaderChecks(b *testing.B) {
+	var text strings.Builder
+	for i := range 50 {
+		text.WriteString("/^X-Header-" + strings.Repeat("a", i) + ": .*spam/ REJECT\n")
+	}
+	env, _ := testEnv()
+	tab := mustOpen(b, "regexp:"+write(b, b.TempDir()+"/t", text.String()), env)
+	b.ReportAllocs()
+	for b.Loop() {
+		tab.Get("Received: from mail.example.com (mail.example.com [192.0.2.1]) by mx.example.org with ESMTP id 12345")
+	}
+}
+
 func FuzzRegexpTable(f *testing.F) {
 	for _, c := range posixCases {
 		f.Add("/"+c.expr+"/"+c.flags+" x", c.subject)

@@ -11,11 +11,65 @@ import (
 )
 
 // linear is a pattern of Go's engine, whose time is linear in its input.
-type linear struct{ re *regexp.Regexp }
+type linear struct {
+	re *regexp.Regexp
+	// prefix is text that every match begins with, at the start of the subject: a
+	// cheap test that spares header checks most of their work. It is in lower case
+	// if fold is set.
+	prefix string
+	fold   bool
+}
+
+func newLinear(re *regexp.Regexp) linear {
+	m := linear{re: re}
+	tree, err := syntax.Parse(re.String(), syntax.Perl)
+	if err != nil {
+		return m
+	}
+	tree = tree.Simplify()
+	if tree.Op != syntax.OpConcat || len(tree.Sub) < 2 || tree.Sub[0].Op != syntax.OpBeginText || tree.Sub[1].Op != syntax.OpLiteral {
+		return m
+	}
+	lit := tree.Sub[1]
+	for _, r := range lit.Rune {
+		if r >= 0x80 {
+			return m
+		}
+	}
+	m.prefix, m.fold = string(lit.Rune), lit.Flags&syntax.FoldCase != 0
+	if m.fold {
+		m.prefix = strings.ToLower(m.prefix)
+	}
+	return m
+}
+
+// excluded says that s cannot match since it begins otherwise. A byte above
+// ASCII may be a letter that folds to an ASCII one, and decides nothing.
+func (m *linear) excluded(s string) bool {
+	for i := 0; i < len(m.prefix); i++ {
+		if i == len(s) {
+			return true
+		}
+		c := s[i]
+		if c >= 0x80 {
+			return !m.fold
+		}
+		if m.fold && 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != m.prefix[i] {
+			return true
+		}
+	}
+	return false
+}
 
 func (m linear) groups() int { return m.re.NumSubexp() }
 
 func (m linear) match(s string, groups bool) (bool, []string, error) {
+	if m.excluded(s) {
+		return false, nil, nil
+	}
 	if !groups {
 		return m.re.MatchString(s), nil, nil
 	}
@@ -66,7 +120,7 @@ func compilePOSIX(expr, flags string) (matcher, error) {
 		return nil, err
 	}
 	re.Longest()
-	return linear{re}, nil
+	return newLinear(re), nil
 }
 
 func openPCRE(typ, name string, env *Env, o Options) (Table, error) {
@@ -97,7 +151,7 @@ func compilePCRE(expr, flags string) (matcher, error) {
 		}
 		if sameInGo(expr) {
 			if re, err := regexp.Compile(goExpr); err == nil {
-				return linear{re}, nil
+				return newLinear(re), nil
 			}
 		}
 	}
