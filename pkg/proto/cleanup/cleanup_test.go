@@ -215,6 +215,20 @@ func TestDrainIdle(t *testing.T) {
 	}
 }
 
+// TestLeaveWithoutReadingDrain: a client process that ends meanwhile is no
+// trouble worth a warning.
+func TestLeaveWithoutReadingDrain(t *testing.T) {
+	p := start(t)
+	c := NewClient(p.path)
+	submit(t, c, "one", 1, 10)
+	p.s.Drain()
+	c.Close()
+	p.wg.Wait()
+	if p.errs[0] != nil {
+		t.Errorf("Serve: %v", p.errs[0])
+	}
+}
+
 func TestConcurrent(t *testing.T) {
 	p := start(t)
 	c := NewClient(p.path)

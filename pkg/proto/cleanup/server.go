@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"posthaste/pkg/envelope"
@@ -130,7 +131,8 @@ func (s *Server) Serve(nc net.Conn) error {
 		busy()
 		if err != nil {
 			var ne net.Error
-			if err == io.EOF || errors.As(err, &ne) && ne.Timeout() {
+			// A client that leaves without having read Drain resets the connection.
+			if err == io.EOF || errors.As(err, &ne) && ne.Timeout() || errors.Is(err, syscall.ECONNRESET) {
 				return nil
 			}
 			return err
