@@ -374,23 +374,23 @@ func withoutSuccess(n envelope.Notify) envelope.Notify {
 	return n &^ envelope.NotifySuccess
 }
 
-// aliasRights are those of the owner of the table's file, or the default ones
-// if that is root or this process itself.
+// aliasRights are those of the owner of the table, or the default ones if that
+// is root. A table that nobody is known to own is not to be trusted with
+// anybody's.
 func (x *expansion) aliasRights(t lookup.Table) (*rights, error) {
-	file := tableFile(t.Name())
-	if file == "" || x.d.euid != 0 {
+	if x.d.euid != 0 {
 		return nil, nil
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(file, &st); err != nil {
-		return nil, &os.PathError{Op: "stat", Path: file, Err: err}
-	}
-	if st.Uid == 0 {
+	uid, known := lookup.Owner(t)
+	switch {
+	case !known:
+		return nil, fmt.Errorf("no owner UID for alias database %s", t.Name())
+	case uid == 0:
 		return nil, nil
 	}
-	u, err := x.d.users.LookupUID(st.Uid)
+	u, err := x.d.users.LookupUID(uid)
 	if err == nil && u == nil {
-		err = fmt.Errorf("%s is owned by uid %d, which is no user", file, st.Uid)
+		err = fmt.Errorf("alias database %s is owned by uid %d, which is no user", t.Name(), uid)
 	}
 	if err != nil {
 		return nil, err

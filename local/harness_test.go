@@ -105,6 +105,8 @@ type fixture struct {
 	uids  map[string]int
 	arriv time.Time
 	id    string
+
+	config *config.Config
 }
 
 type capture struct {
@@ -244,6 +246,7 @@ func (f *fixture) start() {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.config = cfg
 	env := &service.Env{Config: cfg, Log: maillog.New("posthaste/local", f.log), Program: "local", Service: "local", Type: "unix"}
 	if f.d, err = newDispatcher(env, userdb.New(f.dir+"/etc/passwd", f.dir+"/etc/group")); err != nil {
 		t.Fatal(err)

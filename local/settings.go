@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 
 	"posthaste/pkg/config"
 	"posthaste/pkg/filelock"
@@ -169,25 +168,4 @@ func (s *settings) findDefaultPrivs(name string, users *userdb.DB) error {
 	}
 	s.defaultPrivs = worker.Identity{UID: u.UID, GID: u.GID, Groups: g}
 	return nil
-}
-
-// tableFile is the file behind a table, whose owner's rights its commands and
-// files run with; "" if the table is part of the configuration or of the system.
-func tableFile(name string) string {
-	typ, path := lookup.SplitSpec(name, "")
-	switch typ {
-	case "hash", "btree", "lmdb", "dbm", "sdbm", "cdb":
-		for _, suffix := range []string{".cdb", ""} {
-			if _, err := os.Stat(path + suffix); err == nil {
-				return path + suffix
-			}
-		}
-		return path + ".cdb"
-	case "texthash", "regexp", "pcre", "cidr":
-		if strings.HasPrefix(path, "{") {
-			return ""
-		}
-		return path
-	}
-	return ""
 }
