@@ -121,7 +121,13 @@ func (q *manager) poke(m *message) {
 		return
 	}
 	m.working = true
+	quick := m.atEnd && m.inCore == 0 && m.postponed == 0 && m.letGo == nil &&
+		len(m.failed.l)+len(m.success.l)+len(m.trace.l) == 0
 	q.mu.Unlock()
+	if quick {
+		q.service(m) // nothing but unlink: not worth a goroutine
+		return
+	}
 	q.tasks.Go(func() { q.service(m) })
 }
 

@@ -88,8 +88,9 @@ type manager struct {
 	laterAt  time.Time
 	nextRun  time.Time // of the deferred queue
 	draining bool
-	open     int // messages with an open descriptor
-	inCore   int // recipients in memory
+	handOver time.Time // until then, notified leaves messages to the activators
+	open     int       // messages with an open descriptor
+	inCore   int       // recipients in memory
 	ledger   qmgr.Status
 }
 

@@ -99,18 +99,54 @@ func (q *manager) activateLoop() {
 		if !ok {
 			return
 		}
-		m := q.activate(c)
-		q.mu.Lock()
-		q.starting--
-		if m != nil {
-			delete(q.known, c.id)
-			q.active[m.id] = m
-			m.working = true
-		}
+		q.begin(c)
+	}
+}
+
+// begin activates a candidate that counts as starting.
+func (q *manager) begin(c candidate) {
+	m := q.activate(c)
+	q.mu.Lock()
+	q.starting--
+	if m != nil {
+		delete(q.known, c.id)
+		q.active[m.id] = m
+		m.working = true
+	}
+	q.mu.Unlock()
+	if m != nil {
+		q.service(m)
+	}
+}
+
+// slow is how long an activation may take before new messages are left to the
+// activators for a while.
+const (
+	slow      = 3 * time.Millisecond
+	slowPause = 10 * time.Second
+)
+
+// notified takes a new message up at once, in the goroutine that heard of it,
+// which saves two switches of goroutines a message. It is left to the activators
+// when others wait already, or when tables are slow.
+func (q *manager) notified(id string) {
+	c := candidate{id: id, queue: queue.Incoming}
+	now := clock.Now()
+	q.mu.Lock()
+	if q.known[id] || q.active[id] != nil || q.draining || len(q.incoming.list) > 0 || q.handOver.After(now) ||
+		len(q.active)+q.starting >= q.set.activeLimit {
+		q.offer(c)
 		q.mu.Unlock()
-		if m != nil {
-			q.service(m)
-		}
+		return
+	}
+	q.known[id] = true
+	q.starting++
+	q.mu.Unlock()
+	q.begin(c)
+	if end := clock.Now(); end.Sub(now) > slow {
+		q.mu.Lock()
+		q.handOver = end.Add(slowPause)
+		q.mu.Unlock()
 	}
 }
 

@@ -72,9 +72,7 @@ func (q *manager) request(c *ipc.Conn, typ byte, p []byte) error {
 			if d.Err() != nil || !queue.ValidID(id) {
 				return wire.ErrMalformed
 			}
-			q.mu.Lock()
-			q.offer(candidate{id: id, queue: queue.Incoming})
-			q.mu.Unlock()
+			q.notified(id)
 		}
 		return d.Done()
 	case qmgr.TypeScan:
