@@ -146,12 +146,12 @@ func (s *Store) Deliver(m *Message) (*Result, error) {
 	// Unlike the final name, this one is new each time: two agents may be
 	// delivering the same message, one of them for a qmgr that is no more.
 	tmp := fmt.Sprintf("%s/tmp/%s.X%016x", m.Dir, m.Name, rand.Uint64())
-	f, err := s.create(m.Dir, tmp)
+	fd, err := s.create(m.Dir, tmp)
 	if err != nil {
 		return nil, cannot("create maildir file "+tmp, err)
 	}
-	defer f.Close()
-	size, err := write(f, m)
+	defer unix.Close(fd)
+	size, err := write(fdWriter(fd), m)
 	if err != nil {
 		os.Remove(tmp)
 		var re *mailcopy.ReadError
@@ -173,7 +173,6 @@ func (s *Store) Deliver(m *Message) (*Result, error) {
 	case err == unix.EEXIST:
 		if same(final, m) {
 			os.Remove(tmp)
-			f.Close()
 			return s.confirm(m, final)
 		}
 		// Torn by a power cut before it was acknowledged.
@@ -186,7 +185,7 @@ func (s *Store) Deliver(m *Message) (*Result, error) {
 		os.Remove(tmp)
 		return nil, cannot("create maildir file "+final, err)
 	}
-	if err := s.commit(f, m.Dir, "new"); err != nil {
+	if err := s.commit(fd, m.Dir, "new"); err != nil {
 		// Whether it will survive is unknown: leave it for the next attempt to find.
 		return nil, cannot("sync maildir file "+final, err)
 	}
@@ -202,34 +201,61 @@ func (m *Message) size() int64 {
 	return n
 }
 
-// commit makes f and its name in dir/sub durable.
-func (s *Store) commit(f *os.File, dir, sub string) error {
+// commit makes fd and its name in dir/sub durable.
+func (s *Store) commit(fd int, dir, sub string) error {
 	c, err := s.committer(dir)
 	if err != nil {
 		return err
 	}
 	if !c.SyncsDirectories() {
-		return c.Commit(f, nil)
+		return c.CommitFD(fd, -1, dir)
 	}
-	d, err := os.Open(filepath.Join(dir, sub))
+	d, err := open(dir+"/"+sub, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	return c.Commit(f, d)
+	defer unix.Close(d)
+	return c.CommitFD(fd, d, dir)
+}
+
+// fdWriter writes to a descriptor. Package os would add five system calls to
+// each file it opens.
+type fdWriter int
+
+func (f fdWriter) Write(p []byte) (int, error) {
+	for done := 0; done < len(p); {
+		n, err := unix.Write(int(f), p[done:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return done, err
+		}
+		done += n
+	}
+	return len(p), nil
+}
+
+func open(path string, how int) (int, error) {
+	for {
+		fd, err := unix.Open(path, how|unix.O_CLOEXEC, 0o600)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
 }
 
 // create opens the temporary file, making the Maildir first if need be.
-func (s *Store) create(dir, tmp string) (*os.File, error) {
-	const how = os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	f, err := os.OpenFile(tmp, how, 0o600)
-	if !errors.Is(err, unix.ENOENT) {
-		return f, err
+func (s *Store) create(dir, tmp string) (int, error) {
+	const how = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL
+	fd, err := open(tmp, how)
+	if err != unix.ENOENT {
+		return fd, err
 	}
 	if err := Make(dir); err != nil {
-		return nil, err
+		return -1, err
 	}
-	return os.OpenFile(tmp, how, 0o600)
+	return open(tmp, how)
 }
 
 // Make creates a Maildir with mode 0700 and durable directory entries. What
@@ -270,7 +296,7 @@ func makeDirs(dir string) error {
 }
 
 // write writes header and content, in one system call if they are small.
-func write(f *os.File, m *Message) (int64, error) {
+func write(f fdWriter, m *Message) (int64, error) {
 	n := m.Content.Size()
 	if n > 256<<10 {
 		return mailcopy.Copy(f, m.rewind(), m.Header, mailcopy.Maildir, "\n")
@@ -352,7 +378,7 @@ func (s *Store) confirm(m *Message, path string) (*Result, error) {
 		return nil, cannot("open earlier copy "+path, err)
 	}
 	defer f.Close()
-	if err := s.commit(f, m.Dir, filepath.Base(filepath.Dir(path))); err != nil {
+	if err := s.commit(int(f.Fd()), m.Dir, filepath.Base(filepath.Dir(path))); err != nil {
 		return nil, cannot("sync maildir file "+path, err)
 	}
 	st, err := f.Stat()

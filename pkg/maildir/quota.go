@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"posthaste/pkg/dsncode"
 )
 
@@ -29,10 +31,11 @@ const (
 // openQuota checks whether a message of size bytes fits.
 func openQuota(dir string, size int64) (*quota, error) {
 	q := &quota{dir + "/maildirsize"}
-	f, err := os.Open(q.path)
+	fd, err := open(q.path, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, nil
 	}
+	f := os.NewFile(uintptr(fd), q.path)
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil || !st.Mode().IsRegular() {
