@@ -1,0 +1,152 @@
+package passwd
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"posthaste/pkg/sasl"
+)
+
+// Hashes of "Hello world!" made by libxcrypt and argon2(1).
+const hashes = `
+# comment
+yes:$y$j9T$F5Jx5fExrKuPp53xLKQ..1$42RgPIrXdXSEEs77lDi/4IqKVqFBAVaHJkzw5uD1r57:1:2::/home/yes:/bin/sh:userdb_quota=1G x=y
+sha512:{SHA512-CRYPT}$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1
+sha256:{CRYPT}$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5::::::
+bcrypt:{BLF-CRYPT}$2b$05$CCCCCCCCCCCCCCCCCCCCC.z6PrHbuSsMSSwIGFy1JGevQZf6CqJ1y
+plain:{PLAIN}Hello world!
+locked:*
+`
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "users")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestVerify(t *testing.T) {
+	h, err := HashScram("Hello world!")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(write(t, hashes+"scram:"+h+"\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range []string{"yes", "sha512", "sha256", "bcrypt", "plain", "scram"} {
+		if name, err := f.Verify(u, "Hello world!"); err != nil || name != u {
+			t.Errorf("%s: %q %v", u, name, err)
+		}
+		for _, p := range []string{"Hello world", "", "hello world!"} {
+			if _, err := f.Verify(u, p); !errors.Is(err, sasl.ErrCredentials) {
+				t.Errorf("%s with %q: %v", u, p, err)
+			}
+		}
+	}
+	if _, err := f.Verify("nobody", "Hello world!"); !errors.Is(err, sasl.ErrCredentials) {
+		t.Error(err)
+	}
+	if _, err := f.Verify("locked", "*"); err == nil {
+		t.Error("a locked user got in")
+	}
+	if name, err := f.Verify("YES", "Hello world!"); name != "yes" || err != nil {
+		t.Error(name, err)
+	}
+	u := f.Lookup("yes")
+	if u.UID != "1" || u.GID != "2" || u.Home != "/home/yes" || len(u.Extra) != 2 {
+		t.Errorf("%+v", u)
+	}
+	if f.ScramForAll() {
+		t.Error("SCRAM is offered although crypt users cannot use it")
+	}
+}
+
+func TestArgon2(t *testing.T) {
+	u := User{Scheme: "ARGON2ID", Hash: "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"}
+	if ok, err := u.Match("password"); !ok || err != nil {
+		t.Error(ok, err)
+	}
+	if ok, _ := u.Match("passwore"); ok {
+		t.Error("wrong password")
+	}
+}
+
+func TestParseErrors(t *testing.T) {
+	for in, want := range map[string]string{
+		"a:{PLAIN}x\njust a name\n": "f, line 2: expected user:",
+		":x\n":                      "f, line 1: expected user:",
+		"a:{ROT13}x\n":              "f, line 1: unknown password scheme {ROT13}",
+	} {
+		if _, _, err := Parse("f", strings.NewReader(in)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: %v", in, err)
+		}
+	}
+}
+
+func TestReload(t *testing.T) {
+	name := write(t, "a:{PLAIN}one\n")
+	var trouble error
+	f, err := Open(name, func(err error) { trouble = err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := func(text string) {
+		if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(name+".new", name); err != nil {
+			t.Fatal(err)
+		}
+		f.mu.Lock()
+		f.checked = time.Time{} // as if a second had passed
+		f.mu.Unlock()
+	}
+	again("a:{PLAIN}two\n")
+	if _, err := f.Verify("a", "two"); err != nil {
+		t.Error(err)
+	}
+	again("broken\n")
+	if _, err := f.Verify("a", "two"); err != nil || trouble == nil {
+		t.Errorf("after a mistake: %v, reported %v", err, trouble)
+	}
+}
+
+func TestScramOfUnknownUsers(t *testing.T) {
+	h, _ := HashScram("x")
+	f, err := Open(write(t, "a:"+h+"\nb:{PLAIN}x\n"), nil)
+	if err != nil || !f.ScramForAll() {
+		t.Fatal(err, f.ScramForAll())
+	}
+	k1, err1 := f.Scram("nobody", "SHA-256")
+	k2, err2 := f.Scram("nobody", "SHA-256")
+	if err1 != nil || err2 != nil || string(k1.Salt) != string(k2.Salt) || len(k1.StoredKey) != 32 || k1.Iterations != Iterations {
+		t.Errorf("%+v %+v %v %v", k1, k2, err1, err2)
+	}
+	a, _ := f.Scram("a", "SHA-256")
+	if len(a.Salt) != len(k1.Salt) || a.Iterations != k1.Iterations {
+		t.Error("an unknown user can be told from a known one")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(hashes)
+	f.Add("a:{SCRAM-SHA-256}4096,YQ==,YQ==,YQ==\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		users, order, err := Parse("f", strings.NewReader(s))
+		if err == nil && len(users) != len(order) {
+			t.Fatal(len(users), len(order))
+		}
+		for _, u := range order {
+			if u.Scheme == "SCRAM-SHA-256" {
+				parseScram(u.Hash)
+			}
+		}
+	})
+}
