@@ -20,8 +20,9 @@
 // ten CNAMEs are taken for loops. The domain search list is not used.
 //
 // Answers are remembered for as long as their TTL says, a day at most; that
-// there is none, for an hour at most. Failures are not remembered. The same
-// question from several programs at the same time is asked once.
+// there is none, for an hour at most, and that there was no answer for five
+// seconds (RFC 9520). The same question from several programs at the same time is
+// asked once.
 //
 // # Security
 //

@@ -12,10 +12,14 @@ import (
 const (
 	maxTTL         = 24 * time.Hour
 	maxNegativeTTL = time.Hour
+	// failureTTL is how long a question without an answer is not asked again: a
+	// name server that is down must not cost every client its time-out (RFC 9520,
+	// section 3.2).
+	failureTTL = 5 * time.Second
 )
 
 // cache remembers answers, at most a fixed number; the least recently used one
-// goes first. Failures are not remembered.
+// goes first. Failures are remembered for some seconds.
 type cache struct {
 	mu   sync.Mutex
 	most int
@@ -59,8 +63,10 @@ func (c *cache) put(q question, r *resolver.Reply, now time.Time) {
 		ttl = min(ttl, maxTTL)
 	case resolver.NotFound, resolver.NoData:
 		ttl = min(ttl, maxNegativeTTL)
-	default:
+	case resolver.Invalid:
 		return
+	default:
+		ttl = failureTTL
 	}
 	if ttl <= 0 {
 		return

@@ -169,9 +169,9 @@ func (c *Client) Lookup(ctx context.Context, name string, qtype uint16) *resolve
 	r := c.ask(ctx, q)
 	if ctx.Err() == nil {
 		f.r = r
-	}
-	if c.cache != nil {
-		c.cache.put(q, r, time.Now())
+		if c.cache != nil {
+			c.cache.put(q, r, time.Now())
+		}
 	}
 	c.mu.Lock()
 	delete(c.flight, q)
@@ -332,6 +332,10 @@ func (c *Client) TXT(ctx context.Context, name string) ([]string, error) {
 // HostsFile returns the addresses of name in /etc/hosts; nil if it is not there.
 func (c *Client) HostsFile(name string) []netip.Addr { return c.hosts.lookup(name) }
 
+// HostsName returns the first name of an address in /etc/hosts, "" if it is not
+// there: what getnameinfo(3) consults before the DNS.
+func (c *Client) HostsName(a netip.Addr) string { return c.hosts.name(a.Unmap().WithZone("")) }
+
 func (c *Client) records(ctx context.Context, name string, typ uint16) (*resolver.Reply, error) {
 	r := c.Lookup(ctx, name, typ)
 	if err := replyError(name, typ, r); err != nil {
@@ -348,6 +352,7 @@ type hostsFile struct {
 	checked time.Time
 	mtime   time.Time
 	names   map[string][]netip.Addr
+	byAddr  map[netip.Addr]string
 }
 
 const recheck = 5 * time.Second
@@ -355,12 +360,23 @@ const recheck = 5 * time.Second
 // maxConfFile bounds /etc/hosts and /etc/resolv.conf, in bytes.
 const maxConfFile = 4 << 20
 
-func (h *hostsFile) lookup(name string) []netip.Addr {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+func (h *hostsFile) refresh() {
 	if now := time.Now(); now.Sub(h.checked) > recheck {
 		h.load()
 	}
+}
+
+func (h *hostsFile) name(a netip.Addr) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refresh()
+	return h.byAddr[a]
+}
+
+func (h *hostsFile) lookup(name string) []netip.Addr {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refresh()
 	return slices.Clone(h.names[strings.ToLower(strings.TrimSuffix(name, "."))])
 }
 
@@ -377,11 +393,11 @@ func (h *hostsFile) load() {
 		return
 	}
 	h.mtime = st.ModTime()
-	h.names = parseHosts(string(b))
+	h.names, h.byAddr = parseHosts(string(b))
 }
 
-func parseHosts(s string) map[string][]netip.Addr {
-	m := map[string][]netip.Addr{}
+func parseHosts(s string) (map[string][]netip.Addr, map[netip.Addr]string) {
+	m, names := map[string][]netip.Addr{}, map[netip.Addr]string{}
 	for line := range strings.Lines(s) {
 		line, _, _ = strings.Cut(line, "#")
 		f := strings.Fields(line)
@@ -392,12 +408,15 @@ func parseHosts(s string) map[string][]netip.Addr {
 		if err != nil {
 			continue
 		}
+		if a = a.Unmap(); names[a] == "" {
+			names[a] = strings.TrimSuffix(f[1], ".")
+		}
 		for _, n := range f[1:] {
 			n = strings.ToLower(strings.TrimSuffix(n, "."))
-			m[n] = append(m[n], a.Unmap())
+			m[n] = append(m[n], a)
 		}
 	}
-	return m
+	return m, names
 }
 
 // ParseAddr reads an IP address as it stands in mail configuration and
