@@ -654,6 +654,36 @@ func TestDiskTrouble(t *testing.T) {
 	}
 }
 
+func TestCharacters(t *testing.T) {
+	w := newWorld(t, "message_strip_characters = \\0\\001x\nmessage_reject_characters = \\a\\377\n", nil)
+	st := w.accept(mail{to: []string{"u@x.test"}, content: full + "\r\na\x00b\x01c\\0 xyz\r\n", chunk: 3})
+	if got, want := after(st.content), strings.ReplaceAll(full, "x", "")+"\r\nabc\\0 yz\r\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for _, bad := range []string{"\a", "\xff"} {
+		if _, r := w.send(mail{to: []string{"u@x.test"}, content: full + "\r\n" + bad}); r.Status != cleanup.Rejected || r.Reason != "disallowed character" {
+			t.Errorf("%q: %+v", bad, r)
+		}
+	}
+}
+
+func TestNoEmptyLine(t *testing.T) {
+	for action, want := range map[string]string{"fix_quietly": full + "\r\ntext\r\n", "add_header": full + "MIME-Error: message header was not terminated by an empty line\r\n\r\ntext\r\n", "reject": ""} {
+		w := newWorld(t, "non_empty_end_of_header_action = "+action+"\n", nil)
+		for _, in := range []string{"text\r\n", "text"} {
+			id, r := w.send(mail{to: []string{"u@x.test"}, content: full + in})
+			if (r.Status == cleanup.Rejected) != (want == "") {
+				t.Fatalf("%s: %+v", action, r)
+			}
+			if want != "" {
+				if got := after(w.load(queue.Incoming, id).content); strings.TrimSuffix(got, "\r\n") != strings.TrimSuffix(want, "\r\n") {
+					t.Errorf("%s: %q, want %q", action, got, want)
+				}
+			}
+		}
+	}
+}
+
 func TestReplaceStray(t *testing.T) {
 	w := newWorld(t, "cleanup_replace_stray_cr_lf = yes\n", nil)
 	for _, chunk := range []int{1, 2, 100} {

@@ -220,7 +220,7 @@ func (s *session) missing() {
 		if a == "" {
 			a = "MAILER-DAEMON"
 		}
-		s.out([]byte(pre + "From: " + fromValue(a, s.m.FullName, s.set.fromObsolete) + "\r\n"))
+		s.out([]byte(pre + "From: " + fromValue(a, s.m.FullName, s.set.charset, s.set.fromObsolete) + "\r\n"))
 	}
 	if !h.visible && s.set.undisclosed != "" {
 		s.out([]byte(s.set.undisclosed + "\r\n"))
@@ -228,8 +228,24 @@ func (s *session) missing() {
 	}
 }
 
+// encodedWords renders a name that is not ASCII (RFC 2047, section 2): words of
+// at most 75 characters, none of which splits a character of UTF-8.
+func encodedWords(name, charset string) string {
+	most := max((75-len("=??B??=")-len(charset))/4*3, 6)
+	var words []string
+	for name != "" {
+		n := min(most, len(name))
+		for n < len(name) && n > 1 && !utf8.RuneStart(name[n]) {
+			n--
+		}
+		words = append(words, "=?"+charset+"?B?"+base64.StdEncoding.EncodeToString([]byte(name[:n]))+"?=")
+		name = name[n:]
+	}
+	return strings.Join(words, "\r\n ")
+}
+
 // fromValue joins an address in external form and a name (header_from_format).
-func fromValue(addr, name string, obsolete bool) string {
+func fromValue(addr, name, charset string, obsolete bool) string {
 	if name = strings.TrimSpace(name); name == "" {
 		return addr
 	}
@@ -243,10 +259,8 @@ func fromValue(addr, name string, obsolete bool) string {
 		special = special || strings.IndexByte("()<>[]:;@\\,.\"", c) >= 0
 	}
 	switch {
-	case !plain && utf8.ValidString(name):
-		// RFC 2047; chunks of 45 bytes at character limits would be the rule, but a
-		// name is short.
-		name = "=?utf-8?B?" + base64.StdEncoding.EncodeToString([]byte(name)) + "?="
+	case !plain:
+		name = encodedWords(name, charset)
 	case special:
 		name = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -56,6 +57,9 @@ func (c *settings) begin(b *cleanup.Begin) cleanup.Session {
 	s := &session{set: c, flags: b.Flags, m: b.Message, begin: b,
 		inspect: b.Flags&cleanup.Filter != 0, discard: b.Flags&cleanup.Discard != 0, hold: b.Flags&cleanup.Hold != 0,
 		filter: b.FilterTo, redirect: b.Redirect}
+	if s.m.VerifyOnly {
+		s.flags &^= cleanup.BCC // nothing is sent, so that there is no copy of it
+	}
 	s.scan.Limit = c.headerLimit
 	if !queue.ValidID(s.m.ID) {
 		s.fail(cleanup.BadProtocol, 451, "4.3.0", "")
@@ -189,6 +193,13 @@ func (s *session) Data(p []byte) {
 		s.tooBig()
 		return
 	}
+	if s.set.rejectChars != nil && s.set.rejectChars.in(p) {
+		s.fail(cleanup.Rejected, 550, "5.7.1", "disallowed character")
+		return
+	}
+	if s.set.stripChars != nil {
+		p = s.set.stripChars.without(p)
+	}
 	if s.set.replaceStray {
 		p = s.body.unstray(p)
 	}
@@ -199,13 +210,25 @@ func (s *session) Data(p []byte) {
 		}
 		s.endHeader()
 		s.at = atBody
-		if len(strings.TrimRight(string(end), "\r\n")) > 0 || len(end) == 0 {
-			s.out([]byte("\r\n")) // the empty line is missing
+		if len(bytes.TrimRight(end, "\r\n")) > 0 {
+			s.emptyLine()
 		}
 		s.bodyData(end)
 		p = rest
 	}
 	s.bodyData(p)
+}
+
+// emptyLine puts the line that is missing between header and body.
+func (s *session) emptyLine() {
+	switch s.set.noEmptyLine {
+	case "reject":
+		s.fail(cleanup.Rejected, 550, "5.7.1", "message header was not terminated by an empty line")
+	case "add_header":
+		s.out([]byte("MIME-Error: message header was not terminated by an empty line\r\n\r\n"))
+	default:
+		s.out([]byte("\r\n"))
+	}
 }
 
 func (s *session) tooBig() {
@@ -223,7 +246,7 @@ func (s *session) End() *cleanup.Result {
 		s.endHeader()
 		s.at = atBody
 		if len(rest) > 0 {
-			s.out([]byte("\r\n"))
+			s.emptyLine()
 			s.bodyData(rest)
 		}
 	}

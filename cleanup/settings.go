@@ -64,6 +64,10 @@ type settings struct {
 	headerLimit  int
 	hopLimit     int
 	replaceStray bool
+	rejectChars  *charSet
+	stripChars   *charSet
+	charset      string // of FullName in a From: header
+	noEmptyLine  string // non_empty_end_of_header_action
 
 	canonical    []mapping // in the order in which they apply
 	masquerade   []string
@@ -134,6 +138,13 @@ func load(c *config.Config, log *maillog.Logger, stale func(string)) (*settings,
 	s.hopLimit = params.HopcountLimit.In(c)
 	if _, _, set := c.Explicit("cleanup_replace_stray_cr_lf"); set {
 		s.replaceStray = params.CleanupReplaceStrayCrLf.In(c)
+	}
+	s.rejectChars, s.stripChars = parseChars(params.MessageRejectCharacters.In(c)), parseChars(params.MessageStripCharacters.In(c))
+	s.charset = params.FullNameEncodingCharset.In(c)
+	switch s.noEmptyLine = params.NonEmptyEndOfHeaderAction.In(c); s.noEmptyLine {
+	case "fix_quietly", "add_header", "reject":
+	default:
+		return nil, fmt.Errorf("%s: non_empty_end_of_header_action: unknown action %q", c.Pos("non_empty_end_of_header_action"), s.noEmptyLine)
 	}
 	s.expandLimit, s.recurseLimit = params.VirtualAliasExpansionLimit.In(c), params.VirtualAliasRecursionLimit.In(c)
 	s.lengthLimit, s.dupLimit = params.VirtualAliasAddressLengthLimit.In(c), params.DuplicateFilterLimit.In(c)
