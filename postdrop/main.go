@@ -25,7 +25,8 @@
 // postdrop is set-gid to setgid_group, the only group that can write to
 // maildrop/. The file belongs to the user. Envelope fields that a user has no
 // say in (client, authentication, arrival, queue id) are set here. Users that
-// are not in authorized_submit_users are refused. The environment is ignored
+// are not in authorized_submit_users are refused, and envelope senders that
+// local_login_sender_maps does not have for the user. The environment is ignored
 // except for MAIL_CONFIG, under the same rule as -c.
 //
 // # Diagnostics
@@ -54,6 +55,7 @@ import (
 	"syscall"
 	"time"
 
+	"posthaste/pkg/address"
 	"posthaste/pkg/command"
 	"posthaste/pkg/config"
 	"posthaste/pkg/durable"
@@ -81,8 +83,13 @@ func main() {
 	syscall.Umask(0o022)
 	cfg := loadConfig(t, dir)
 	uid := os.Getuid()
-	if err := authorized(cfg, uid); err != nil {
+	login := loginName(uid)
+	if err := authorized(cfg, uid, login); err != nil {
 		t.Status = command.ExNoPerm
+		t.Fatalf("%v", err)
+	}
+	allowed, err := allowedSenders(cfg, uid, login)
+	if err != nil {
 		t.Fatalf("%v", err)
 	}
 	dropDir := params.QueueDirectory.In(cfg)
@@ -95,7 +102,7 @@ func main() {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	d := &dropper{spool: spool, uid: uid, limit: params.MessageSizeLimit.In64(cfg), stop: make(chan os.Signal, 1)}
+	d := &dropper{spool: spool, uid: uid, allowed: allowed, limit: params.MessageSizeLimit.In64(cfg), stop: make(chan os.Signal, 1)}
 	signal.Notify(d.stop, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM)
 	signal.Ignore(syscall.SIGPIPE)
 	if err := d.drop(os.Stdin); err != nil {
@@ -126,16 +133,87 @@ func loadConfig(t *command.Tool, dir string) *config.Config {
 	return t.Config(dir)
 }
 
+// loginName is the user's name, "" if there is none.
+func loginName(uid int) string {
+	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return u.Username
+	}
+	return ""
+}
+
+// senders decides which envelope senders a user may give; nil allows all.
+type senders struct {
+	null     string // stands for the null sender
+	origin   string // completes addresses without a domain
+	delims   string
+	patterns []string
+}
+
+// allowedSenders looks the user up in local_login_sender_maps. A user without a
+// name is "uid:" and the number there; one who is not listed may give none.
+func allowedSenders(cfg *config.Config, uid int, login string) (*senders, error) {
+	value := params.LocalLoginSenderMaps.In(cfg)
+	if uid == 0 || value == "" || value == "static:*" {
+		return nil, nil
+	}
+	maps, err := lookup.OpenMaps("local_login_sender_maps", value, &lookup.Env{Config: cfg})
+	if err != nil {
+		return nil, err
+	}
+	defer maps.Close()
+	if login == "" {
+		login = "uid:" + strconv.Itoa(uid)
+	}
+	v, _, err := maps.Get(login)
+	if err != nil {
+		return nil, err
+	}
+	return &senders{null: params.EmptyAddressLocalLoginSenderMapsLookupKey.In(cfg), origin: params.Myorigin.In(cfg),
+		delims: params.RecipientDelimiter.In(cfg), patterns: config.SplitList(v)}, nil
+}
+
+// allows tells whether the user may give sender. Extensions do not matter.
+func (s *senders) allows(sender string) bool {
+	if s == nil {
+		return true
+	}
+	norm := func(a string) string {
+		local, domain := address.Split(a)
+		local, _ = address.SplitExtension(local, s.delims)
+		if domain == "" {
+			domain = s.origin
+		}
+		return address.Fold(local + "@" + domain)
+	}
+	_, domain := address.Split(norm(sender))
+	for _, p := range s.patterns {
+		switch {
+		case p == "*":
+			return true
+		case sender == "":
+			if p == s.null {
+				return true
+			}
+		case p[0] == '@':
+			if address.Fold(p[1:]) == domain {
+				return true
+			}
+		case norm(p) == norm(sender):
+			return true
+		}
+	}
+	return false
+}
+
 // authorized checks authorized_submit_users.
-func authorized(cfg *config.Config, uid int) error {
+func authorized(cfg *config.Config, uid int, name string) error {
 	list, err := lookup.OpenStringList("authorized_submit_users", params.AuthorizedSubmitUsers.In(cfg), &lookup.Env{Config: cfg})
 	if err != nil {
 		return err
 	}
 	defer list.Close()
-	name := "unknown"
-	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
-		name = u.Username
+	if name == "" {
+		name = "unknown"
 	}
 	ok, err := list.Match(name)
 	if err != nil {
@@ -155,6 +233,8 @@ type dropper struct {
 	uid   int
 	limit int64
 	stop  chan os.Signal
+
+	allowed *senders
 
 	id    string
 	w     *queue.Writer
@@ -198,6 +278,9 @@ func (d *dropper) stopped() error {
 
 // Message starts the file: what a user has no say in is set here.
 func (d *dropper) Message(m *envelope.Message) error {
+	if !d.allowed.allows(m.Sender) {
+		return fmt.Errorf("envelope sender <%s> is not allowed for user ID %d (local_login_sender_maps)", m.Sender, d.uid)
+	}
 	now := time.Now()
 	d.id = queue.NewID(now)
 	m.ID, m.Arrival, m.Origin, m.UID, m.Hops, m.Client = d.id, now, "pickup", d.uid, 0, envelope.Client{}

@@ -136,12 +136,44 @@ func TestAuthorized(t *testing.T) {
 			t.Fatal(err)
 		}
 		// The superuser always may.
-		if err := authorized(c, 0); (err == nil) != want {
+		if err := authorized(c, 0, loginName(0)); (err == nil) != want {
 			t.Errorf("%s, root: %v", value, err)
 		}
-		err = authorized(c, 987654)
+		err = authorized(c, 987654, loginName(987654))
 		if want := strings.Contains(value, "static"); (err == nil) != want {
 			t.Errorf("%s, unknown user: %v", value, err)
 		}
+	}
+}
+
+func TestSenders(t *testing.T) {
+	etc := t.TempDir()
+	os.WriteFile(filepath.Join(etc, "main.cf"), []byte("compatibility_level = 3.9\nmyorigin = here.test\nrecipient_delimiter = +\nlocal_login_sender_maps = inline:{ {anna = anna, boss@x.test} {web = @y.test <>} {root2 = *} }\n"), 0o644)
+	c, err := config.Load(config.Options{Dir: etc, Known: params.All, Program: "postdrop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		login, sender string
+		want          bool
+	}{
+		{"anna", "anna", true}, {"anna", "Anna@HERE.test", true}, {"anna", "anna+ext@here.test", true}, {"anna", "boss@x.test", true}, {"anna", "anna@x.test", false}, {"anna", "", false},
+		{"web", "anyone@Y.test", true}, {"web", "", true}, {"web", "web", false}, {"root2", "x@z.test", true}, {"root2", "", true}, {"nobody", "nobody", false},
+	} {
+		s, err := allowedSenders(c, 1000, tc.login)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.allows(tc.sender); got != tc.want {
+			t.Errorf("%s as %q: %v", tc.login, tc.sender, got)
+		}
+	}
+	d, dir := newDropper(t, nil)
+	d.allowed, _ = allowedSenders(c, 1000, "web")
+	if err := d.drop(bytes.NewReader(message(1, "x"))); err == nil || !strings.Contains(err.Error(), "not allowed") {
+		t.Errorf("drop: %v", err)
+	}
+	if l, _ := os.ReadDir(filepath.Join(dir, queue.Maildrop)); len(l) != 0 {
+		t.Errorf("left behind: %v", l)
 	}
 }

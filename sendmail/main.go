@@ -154,9 +154,10 @@ func submit(cfg *config.Config, o *options) error {
 		return err
 	}
 	if o.extract {
-		for _, a := range c.recipients() {
-			rcpts = append(rcpts, a)
-		}
+		rcpts = append(rcpts, c.recipients()...)
+	}
+	for _, a := range rcpts {
+		m.SMTPUTF8 = m.SMTPUTF8 || !address.IsASCII(a)
 	}
 	if len(rcpts) == 0 {
 		return fmt.Errorf("Recipient addresses must be specified on the command line or via the -t option")
@@ -220,9 +221,7 @@ func envelopeOf(o *options) (*envelope.Message, error) {
 			m.FullName = strings.ReplaceAll(u.Name, "&", capital(u.Username))
 		}
 	}
-	if !o.utf8 && !address.IsASCII(m.Sender) {
-		m.SMTPUTF8 = true
-	}
+	m.SMTPUTF8 = m.SMTPUTF8 || !address.IsASCII(m.Sender)
 	return m, m.Validate()
 }
 

@@ -26,6 +26,10 @@ import (
 // FsyncWaiters is the most callers that sync each their own file at a time.
 const FsyncWaiters = 16
 
+// maxFsync bounds the fsync calls that run at a time where syncfs must not be
+// used: each takes a thread, and more than that make no larger batches.
+const maxFsync = 64
+
 // Options tell New how to sync.
 type Options struct {
 	// Syncfs is "auto" (or ""): use syncfs for many waiters if the directory is
@@ -45,6 +49,7 @@ type Committer struct {
 	syncDir  bool // new names need an fsync of their directory
 	group    atomic.Bool
 	inFlight atomic.Int32
+	slots    chan struct{} // limits fsync calls
 
 	mu      sync.Mutex
 	idle    sync.Cond
@@ -62,7 +67,7 @@ type batch struct {
 // New returns a Committer for files below dir, and looks up what file system
 // that is.
 func New(dir string, o Options) (*Committer, error) {
-	c := &Committer{ops: o.Ops.Fill(), path: dir}
+	c := &Committer{ops: o.Ops.Fill(), path: dir, slots: make(chan struct{}, maxFsync)}
 	c.idle.L = &c.mu
 	fd, err := c.ops.Open(dir, os.O_RDONLY, 0)
 	if err != nil {
@@ -119,6 +124,8 @@ func (c *Committer) CommitFD(fd, dir int, name string) error {
 	if n > FsyncWaiters && c.group.Load() {
 		return c.shared()
 	}
+	c.slots <- struct{}{}
+	defer func() { <-c.slots }()
 	c.syncs.Add(1)
 	if err := c.ops.Fsync(fd); err != nil {
 		return Wrap("fsync", name, err)
