@@ -127,7 +127,11 @@ func become(cfg *config.Config, o *options) error {
 		prog, argv = "postalias", append([]string{"--"}, l...)
 	}
 	if o.config != "" {
-		argv = append([]string{"-c", cfg.Dir()}, argv...)
+		flag := "-c"
+		if o.mode == modeSMTP {
+			flag = "-C" // daemons have Postfix's -c for chroot
+		}
+		argv = append([]string{flag, cfg.Dir()}, argv...)
 	}
 	path := filepath.Join(bin, prog)
 	return fmt.Errorf("%s: %w", path, syscall.Exec(path, append([]string{prog}, argv...), os.Environ()))
