@@ -500,6 +500,10 @@ func (s *session) peer() {
 	if err != nil {
 		return
 	}
+	if name := s.srv.dns.HostsName(a); plausibleName(name) {
+		s.facts.ReverseName, s.facts.ClientName = name, name
+		return
+	}
 	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
 	defer cancel()
 	names, err := s.srv.dns.PTR(ctx, a)
