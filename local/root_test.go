@@ -134,6 +134,28 @@ rootinc: :include:DIR/rootlist
 	}
 }
 
+// TestRootsMailbox: the mailbox of root is his, his mailbox command is not run
+// as root, and his .forward file is honoured.
+func TestRootsMailbox(t *testing.T) {
+	mustRoot(t)
+	f := newFixture(t, "mailbox_command = id -u > DIR/out/id", "")
+	os.Mkdir(f.dir+"/out", 0o777)
+	os.Chmod(f.dir+"/out", 0o777)
+	f.want(f.one(simple, "root@mx.test"), envelope.Sent, "2.0.0", "delivered to command: id -u")
+	if got := strings.TrimSpace(read(t, f.dir+"/out/id")); got != strconv.Itoa(f.uids["nobody"]) {
+		t.Errorf("mailbox_command of root runs as %s", got)
+	}
+	f.want(f.one("Delivered-To: root@mx.test\r\n\r\n", "root@mx.test"), envelope.Bounced, "5.4.6", "loop")
+	write(t, f.dir+"/home/root/.forward", "x@other.example\n", 0o600, 0)
+	f.want(f.one(simple, "root@mx.test"), envelope.Sent, "2.0.0", "forwarded as")
+	g := newFixture(t, "home_mailbox =", "")
+	g.want(g.one(simple, "root@mx.test"), envelope.Sent, "2.0.0", "delivered to mailbox")
+	var st syscall.Stat_t
+	if err := syscall.Stat(g.dir+"/var/mail/root", &st); err != nil || st.Uid != 0 || st.Size == 0 {
+		t.Errorf("root's mailbox: %+v, %v", st, err)
+	}
+}
+
 // TestWorkerKilled: the user kills his worker; his mail waits, others' does
 // not.
 func TestWorkerKilled(t *testing.T) {

@@ -41,6 +41,12 @@ func (x *expansion) user(ctx context.Context, a attr, forwarding bool) {
 		x.verify(ctx, a, u, t, pass)
 		return
 	}
+	// Root's .forward file is his to read, but his mailbox command is not run as
+	// root.
+	rootCommand := ""
+	if r.uid() == 0 && t.Plan == planCommand {
+		rootCommand, t.Plan = t.Target, planNone
+	}
 	mailbox := "mailbox " + a.local
 	if served || x.has(mailbox) {
 		// Nothing but a .forward file of another extension is of interest.
@@ -50,7 +56,7 @@ func (x *expansion) user(ctx context.Context, a attr, forwarding bool) {
 		t.Plan = planNone
 	}
 	x.commandTask(&a, r, t)
-	rep, ok := x.tryUser(ctx, &a, u, r, t, pass)
+	rep, ok := x.tryUser(ctx, &a, u, r, t, pass+rootCommand)
 	if !ok {
 		return
 	}
@@ -68,9 +74,13 @@ func (x *expansion) user(ctx context.Context, a attr, forwarding bool) {
 	case needSpool:
 		x.spool(ctx, a, u, r, t)
 	case notFound:
-		if pass != "" {
+		switch {
+		case pass != "":
 			x.pass(ctx, &a, pass)
-		} else {
+		case rootCommand != "":
+			a.rights = r
+			x.command(ctx, a, rootCommand)
+		default:
 			x.unknown(ctx, a)
 		}
 	default:
@@ -79,12 +89,13 @@ func (x *expansion) user(ctx context.Context, a attr, forwarding bool) {
 }
 
 // tryUser asks the user's worker, if there is something to ask it, and checks
-// for loops; false means that a loop or trouble is reported.
-func (x *expansion) tryUser(ctx context.Context, a *attr, u *userdb.User, r *rights, t *task, pass string) (*reply, bool) {
+// for loops; false means that a loop or trouble is reported. next is where the
+// mail goes without a .forward file, if not to the worker.
+func (x *expansion) tryUser(ctx context.Context, a *attr, u *userdb.User, r *rights, t *task, next string) (*reply, bool) {
 	if u == nil || len(t.Forwards) == 0 && t.Plan == planNone && !t.NeedHome {
 		set := x.d.set
 		// A bounce needs no check; what goes on elsewhere does.
-		if pass != "" || set.luser != "" || set.fallback != "" || !set.fallbackMaps.Empty() {
+		if next != "" || set.luser != "" || set.fallback != "" || !set.fallbackMaps.Empty() {
 			return &reply{Verdict: notFound}, !x.checkLoop(ctx, a)
 		}
 		return &reply{Verdict: notFound}, true
@@ -236,8 +247,7 @@ func (x *expansion) plan(a *attr, u *userdb.User, t *task) (pass string, ok bool
 			t.Owner = int32(x.d.euid)
 		}
 	}
-	// A mailbox takes its own address even when the alias' is frozen elsewhere.
-	if t.Plan == planMbox && !set.frozen && t.Deliver != "" {
+	if t.Plan != planCommand && !set.frozen && t.Deliver != "" {
 		t.Deliver = a.rcpt.Address
 	}
 	return "", true
