@@ -53,10 +53,11 @@ const (
 )
 
 // External and Internal are the usual sets: mail from users and from the
-// network, and mail that the system makes itself.
+// network, and mail that the system makes itself (reports, forwarded mail). The
+// latter is mapped as well, since a report's recipient may be a virtual alias.
 const (
 	External = Filter | Map | BCC | MessageInfo
-	Internal = MessageInfo
+	Internal = Map | MessageInfo
 )
 
 // Begin opens a transaction.
