@@ -132,6 +132,6 @@ func (a *auth) Result(q *dovecot.Request, user string, err error) time.Duration 
 		a.env.Log.Warningf("%v", err)
 		return 0
 	}
-	a.env.Log.Infof("%s: %s authentication of %q from %s failed", q.Service, q.Mech, user, q.RemoteIP)
+	a.env.Log.Debugf("%s: %s authentication of %q from %s failed", q.Service, q.Mech, user, q.RemoteIP)
 	return a.delay
 }

@@ -28,7 +28,7 @@ var bufferPool = sync.Pool{New: func() any { return &buffers{make([]byte, dataBu
 // content receives one message for cleanup.
 type content struct {
 	s    *session
-	t    *cleanup.Transaction
+	t    sink
 	size int64
 	held []byte // waits for the end-of-data restrictions
 	hold bool
@@ -81,8 +81,9 @@ func (c *content) open() {
 			TLSProtocol: f.TLSProtocol, TLSCipher: f.TLSCipher, TLSPeer: f.CertSubject, TLS: s.tlsText(),
 		},
 	}
-	var err error
-	if c.t, err = s.srv.cleanup.Begin(&b); err == nil {
+	tx, err := s.target(&b)
+	if err == nil {
+		c.t = tx
 		for i := range t.rcpts {
 			if err = c.t.Recipient(&t.rcpts[i]); err != nil {
 				break
@@ -92,6 +93,14 @@ func (c *content) open() {
 	if err != nil {
 		c.broken(err)
 	}
+}
+
+// target opens the way into the queue.
+func (s *session) target(b *cleanup.Begin) (sink, error) {
+	if s.srv.env.Stdio {
+		return startDrop(s.srv.env.Config, &b.Message, func(id string) { s.tx.id = id })
+	}
+	return s.srv.cleanup.Begin(b)
 }
 
 // broken handles trouble with cleanup.

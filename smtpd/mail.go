@@ -243,7 +243,9 @@ func (s *session) rcpt(args string) bool {
 	if len(t.rcpts) == 0 {
 		t.id = queue.NewID(clock.Now())
 		s.facts.QueueID = t.id
-		s.logReceived()
+		if !s.srv.env.Stdio {
+			s.logReceived()
+		}
 	}
 	t.rcpts = append(t.rcpts, r)
 	s.facts.RcptCount = len(t.rcpts)

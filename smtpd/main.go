@@ -2,7 +2,8 @@
 // in, and hands messages to cleanup(8).
 //
 // Usage: smtpd [generic daemon options]; started by master(8). With -S it
-// serves one session on standard input and output (sendmail -bs).
+// serves one session on standard input and output (sendmail -bs): without access
+// checks, and with messages going to postdrop(1).
 //
 // # Description
 //
