@@ -34,6 +34,9 @@ const ordinary = "POSTHASTE_LOCAL_TEST_ORDINARY"
 
 func TestMain(m *testing.M) {
 	if worker.Requested() {
+		if v := os.Getenv("LIES"); v != "" {
+			lie(v)
+		}
 		if err := worker.Serve(openWorker); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"posthaste/pkg/envelope"
+	"posthaste/pkg/worker"
 )
 
 // status reads a field of /proc/PID/status.
@@ -131,6 +133,52 @@ rootinc: :include:DIR/rootlist
 	}
 	if n := len(f.maildir(f.dir + "/home/root/Maildir")); n != 1 {
 		t.Errorf("root has %d messages, want 1", n)
+	}
+}
+
+// lie is a worker that its user has taken over.
+func lie(how string) {
+	worker.Serve(func([]byte) (worker.Handler, bool, error) {
+		return func(context.Context, []byte, []*os.File) []byte {
+			switch how {
+			case "spool":
+				return (&reply{Verdict: needSpool}).encode()
+			case "tokens":
+				return (&reply{Verdict: isTokens, Which: 77, Tokens: []string{"/etc/x", "|id"}}).encode()
+			case "dsn":
+				return (&reply{DSN: "9.9\n9", Text: "x"}).encode()
+			case "long":
+				return (&reply{DSN: "4.2.1", Text: strings.Repeat("x", 500000)}).encode()
+			}
+			return []byte(strings.Repeat("\xff", 1000))
+		}, false, nil
+	})
+	os.Exit(0)
+}
+
+// TestLyingWorker: a worker's answer does not make the dispatcher do anything
+// as root.
+func TestLyingWorker(t *testing.T) {
+	mustRoot(t)
+	for _, how := range []string{"spool", "tokens", "dsn", "long", "garbage"} {
+		f := newFixture(t, "home_mailbox = box", "")
+		f.d.pool.Close()
+		f.d.pool = worker.New(worker.Options{Program: "local", Env: []string{"LIES=" + how}, Log: f.d.log})
+		target := f.dir + "/root-file"
+		write(t, target, "precious\n", 0o600, 0)
+		os.Symlink(f.dir+"/made-by-root", f.dir+"/home/alice/box")
+		o := f.one(simple, "alice@mx.test")
+		if o.Status != envelope.Deferred || len(o.Reason) > 10000 {
+			t.Errorf("%s: %s %.200s", how, o.DSN, o.Reason)
+		}
+		if _, err := os.Lstat(f.dir + "/made-by-root"); err == nil {
+			t.Errorf("%s: root made a file", how)
+		}
+		for _, l := range strings.Split(f.log.String(), "\n") {
+			if len(l) > 20000 {
+				t.Errorf("%s: a log line of %d bytes", how, len(l))
+			}
+		}
 	}
 }
 

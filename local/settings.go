@@ -166,6 +166,7 @@ func (s *settings) findDefaultPrivs(name string, users *userdb.DB) error {
 	if err != nil {
 		return fmt.Errorf("default_privs: %w", err)
 	}
-	s.defaultPrivs = worker.Identity{UID: u.UID, GID: u.GID, Groups: g}
+	// Everybody's aliases share this worker: a slow command must not hold them up.
+	s.defaultPrivs = worker.Identity{UID: u.UID, GID: u.GID, Groups: g, Limit: 200}
 	return nil
 }

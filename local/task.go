@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"posthaste/pkg/dsncode"
 	"posthaste/pkg/wire"
 )
 
@@ -144,6 +145,7 @@ const (
 	maxTokens   = 10000
 	maxToken    = 4096
 	maxWarnings = 20
+	maxText     = 8192 // of a reason or a warning
 )
 
 // decodeReply parses a worker's answer, which is not to be trusted.
@@ -160,10 +162,24 @@ func decodeReply(p []byte) (*reply, error) {
 	if r.Verdict >= maxVerdict || r.Which < 0 || len(r.Tokens) > maxTokens || len(r.Warnings) > maxWarnings {
 		return nil, fmt.Errorf("bad answer of a worker")
 	}
+	if r.DSN != "" && dsncode.Valid(r.DSN) != len(r.DSN) {
+		return nil, fmt.Errorf("bad status code %.20q of a worker", r.DSN)
+	}
 	for _, s := range r.Tokens {
 		if len(s) > maxToken {
 			return nil, fmt.Errorf("worker answered with a destination of %d bytes", len(s))
 		}
 	}
+	r.Text, r.Diag = cut(r.Text), cut(r.Diag)
+	for i := range r.Warnings {
+		r.Warnings[i] = cut(r.Warnings[i])
+	}
 	return r, nil
+}
+
+func cut(s string) string {
+	if len(s) > maxText {
+		return s[:maxText]
+	}
+	return s
 }

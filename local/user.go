@@ -72,6 +72,12 @@ func (x *expansion) user(ctx context.Context, a attr, forwarding bool) {
 	case isLoop:
 		x.loop(&a)
 	case needSpool:
+		// Only where that was the plan: a worker that has been taken over must not
+		// choose what the dispatcher opens.
+		if t.Plan != planSpool {
+			x.confused(&a)
+			return
+		}
 		x.spool(ctx, a, u, r, t)
 	case notFound:
 		switch {
@@ -112,6 +118,12 @@ func (x *expansion) tryUser(ctx context.Context, a *attr, u *userdb.User, r *rig
 		x.keepLoops(rep.Lists)
 	}
 	return rep, true
+}
+
+// confused reports an answer that does not fit the task.
+func (x *expansion) confused(a *attr) {
+	x.warnf("the worker of user %s gave an answer that was not asked for", a.user)
+	x.fail(a, "4.3.0", "local delivery failed: confused worker process")
 }
 
 func deliveredText(t *task) string {
@@ -291,7 +303,7 @@ func (x *expansion) verify(ctx context.Context, a attr, u *userdb.User, t *task,
 // forward delivers to the destinations of a .forward file.
 func (x *expansion) forward(ctx context.Context, a attr, r *rights, files []string, exts []bool, rep *reply) {
 	if rep.Which >= len(files) {
-		x.fail(&a, "4.3.0", "local delivery failed: the worker process is confused")
+		x.confused(&a)
 		return
 	}
 	x.dup("forward %s", files[rep.Which])

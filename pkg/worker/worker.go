@@ -34,6 +34,7 @@ import (
 type Identity struct {
 	UID, GID uint32
 	Groups   []uint32
+	Limit    int // most requests at a time; 0 means Options.PerUser
 }
 
 // Options describe the workers of one program. Zero values mean what the
@@ -151,6 +152,10 @@ func (p *Pool) Call(ctx context.Context, id Identity, payload []byte, fds ...int
 // acquire finds or starts the worker and reserves a place in it.
 func (p *Pool) acquire(ctx context.Context, id Identity) (*proc, error) {
 	k := key{id.UID, id.GID}
+	limit := p.o.PerUser
+	if id.Limit > 0 {
+		limit = id.Limit
+	}
 	stop := context.AfterFunc(ctx, func() {
 		p.mu.Lock()
 		p.change.Broadcast()
@@ -173,7 +178,7 @@ func (p *Pool) acquire(ctx context.Context, id Identity) (*proc, error) {
 					p.drop(w)
 					continue
 				}
-			} else if w.busy < p.o.PerUser {
+			} else if w.busy < limit {
 				w.busy++
 				p.lru.MoveToBack(w.elem)
 				return w, nil
