@@ -47,9 +47,19 @@ type got struct {
 	world *world
 }
 
-func (g *got) Recipient(r *envelope.Recipient) { g.rcpts = append(g.rcpts, r.Address) }
-func (g *got) Data(p []byte)                   { g.data.Write(p) }
-func (g *got) Abort()                          {}
+func (g *got) Recipient(r *envelope.Recipient) {
+	g.world.mu.Lock()
+	defer g.world.mu.Unlock()
+	g.rcpts = append(g.rcpts, r.Address)
+}
+
+func (g *got) Data(p []byte) {
+	g.world.mu.Lock()
+	defer g.world.mu.Unlock()
+	g.data.Write(p)
+}
+
+func (g *got) Abort() {}
 func (g *got) End() *cleanup.Result {
 	g.world.mu.Lock()
 	defer g.world.mu.Unlock()
@@ -125,7 +135,19 @@ func (w *world) drop(t *testing.T, content string, rcpts ...string) string {
 	return m.ID
 }
 
-func (w *world) scan() { w.p.scan(context.Background(), nil) }
+// scan runs the pickup; the lock orders what the server's goroutines did before.
+func (w *world) scan() {
+	w.p.scan(context.Background(), nil)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+}
+
+// set changes cleanup's answer.
+func (w *world) set(answer func(*got) *cleanup.Result) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answer = answer
+}
 
 func (w *world) left() []string {
 	var l []string
@@ -169,13 +191,13 @@ func TestCleanupAway(t *testing.T) {
 	}
 	w.listen()
 	for _, st := range []cleanup.Status{cleanup.TempFail, cleanup.WriteError, cleanup.NoSpace} {
-		w.answer = func(*got) *cleanup.Result { return &cleanup.Result{Status: st} }
+		w.set(func(*got) *cleanup.Result { return &cleanup.Result{Status: st} })
 		w.scan()
 		if len(w.left()) != 1 {
 			t.Fatalf("status %d: the message is gone", st)
 		}
 	}
-	w.answer = ok
+	w.set(ok)
 	w.scan()
 	if len(w.left()) != 0 {
 		t.Error("the message stayed")
@@ -193,12 +215,12 @@ func TestRefusedForGood(t *testing.T) {
 	} {
 		w := newWorld(t, "")
 		w.listen()
-		w.answer = func(g *got) *cleanup.Result {
+		w.set(func(g *got) *cleanup.Result {
 			if g.begin.FilterTo == "" {
 				return &tc.r
 			}
 			return &cleanup.Result{}
-		}
+		})
 		w.drop(t, "Received: a\r\nSubject: x\r\n\r\nbody\r\n", "a@x.test")
 		w.scan()
 		if len(w.got) != 2 || len(w.left()) != 0 {
@@ -279,6 +301,8 @@ func TestMany(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	w.p.scan(ctx, gone)
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if len(w.got)+len(w.left()) != 51 {
 		t.Errorf("%d messages, %d left", len(w.got), len(w.left()))
 	}

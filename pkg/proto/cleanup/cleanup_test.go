@@ -19,6 +19,7 @@ import (
 
 // recorder is a Session that keeps what it gets.
 type recorder struct {
+	mu      *sync.Mutex // orders the server's goroutines and the test's
 	begin   *Begin
 	rcpts   []string
 	data    bytes.Buffer
@@ -26,13 +27,28 @@ type recorder struct {
 	aborted bool
 }
 
-func (r *recorder) Recipient(rc *envelope.Recipient) { r.rcpts = append(r.rcpts, rc.Address) }
-func (r *recorder) Data(p []byte)                    { r.data.Write(p) }
+func (r *recorder) lock() func() { r.mu.Lock(); return r.mu.Unlock }
+
+func (r *recorder) Recipient(rc *envelope.Recipient) {
+	defer r.lock()()
+	r.rcpts = append(r.rcpts, rc.Address)
+}
+
+func (r *recorder) Data(p []byte) {
+	defer r.lock()()
+	r.data.Write(p)
+}
+
 func (r *recorder) End() *Result {
+	defer r.lock()()
 	r.ended = true
 	return &Result{Status: OK, Size: int64(r.data.Len()), Reason: r.begin.Message.ID}
 }
-func (r *recorder) Abort() { r.aborted = true }
+
+func (r *recorder) Abort() {
+	defer r.lock()()
+	r.aborted = true
+}
 
 type peer struct {
 	s    *Server
@@ -50,7 +66,7 @@ func start(t *testing.T) *peer {
 	p.s = &Server{Grace: 50 * time.Millisecond, Begin: func(b *Begin) Session {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		r := &recorder{begin: b}
+		r := &recorder{mu: &p.mu, begin: b}
 		p.got = append(p.got, r)
 		return r
 	}}
@@ -78,6 +94,13 @@ func start(t *testing.T) *peer {
 	}()
 	t.Cleanup(func() { l.Close() })
 	return p
+}
+
+// seen returns the sessions and the number of connections so far.
+func (p *peer) seen() ([]*recorder, int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]*recorder(nil), p.got...), p.n
 }
 
 func begin(id string) *Begin {
@@ -122,13 +145,14 @@ func TestTransactions(t *testing.T) {
 	defer c.Close()
 	for i, tc := range []struct{ rcpts, size int }{{1, 10}, {0, 0}, {1, 70_000}, {5000, 3_000_000}, {3, batchSize}, {1, batchSize - 100}} {
 		submit(t, c, fmt.Sprintf("id%d", i), tc.rcpts, tc.size)
-		r := p.got[i]
+		got, _ := p.seen()
+		r := got[i]
 		if len(r.rcpts) != tc.rcpts || !r.ended || r.aborted || r.begin.Prepend[0] != "X: y" {
 			t.Errorf("case %d: %d recipients, ended %v, aborted %v", i, len(r.rcpts), r.ended, r.aborted)
 		}
 	}
-	if p.n != 1 {
-		t.Errorf("%d connections for messages one after the other, want 1", p.n)
+	if _, n := p.seen(); n != 1 {
+		t.Errorf("%d connections for messages one after the other, want 1", n)
 	}
 }
 
@@ -145,8 +169,9 @@ func TestAbort(t *testing.T) {
 		}
 	}
 	submit(t, c, "after", 1, 100)
-	last := p.got[len(p.got)-1]
-	for _, r := range p.got[:len(p.got)-1] {
+	got, _ := p.seen()
+	last := got[len(got)-1]
+	for _, r := range got[:len(got)-1] {
 		if r.ended || !r.aborted {
 			t.Errorf("aborted message: ended %v, aborted %v", r.ended, r.aborted)
 		}
@@ -168,7 +193,8 @@ func TestClientGone(t *testing.T) {
 	conn.WriteFrame(TypeData, []byte("half"))
 	conn.Close()
 	p.wg.Wait()
-	if r := p.got[0]; r.ended || !r.aborted || p.errs[0] == nil {
+	got, _ := p.seen()
+	if r := got[0]; r.ended || !r.aborted || p.errs[0] == nil {
 		t.Errorf("ended %v, aborted %v, error %v", r.ended, r.aborted, p.errs[0])
 	}
 }
@@ -186,16 +212,16 @@ func TestDrain(t *testing.T) {
 		t.Fatalf("transaction during a drain: %v", err)
 	}
 	p.wg.Wait()
-	if p.n != 1 {
-		t.Errorf("%d connections", p.n)
+	if _, n := p.seen(); n != 1 {
+		t.Errorf("%d connections", n)
 	}
 	// The next one goes to the successor on the same path.
 	p.s.mu.Lock()
 	p.s.draining = false
 	p.s.mu.Unlock()
 	submit(t, c, "three", 1, 10)
-	if p.n != 2 {
-		t.Errorf("%d connections after the drain, want 2", p.n)
+	if _, n := p.seen(); n != 2 {
+		t.Errorf("%d connections after the drain, want 2", n)
 	}
 }
 
@@ -210,8 +236,8 @@ func TestDrainIdle(t *testing.T) {
 	p.s.draining = false
 	p.s.mu.Unlock()
 	submit(t, c, "two", 1, 10)
-	if p.n != 2 {
-		t.Errorf("%d connections, want 2", p.n)
+	if _, n := p.seen(); n != 2 {
+		t.Errorf("%d connections, want 2", n)
 	}
 }
 
@@ -242,8 +268,8 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if len(p.got) != 160 {
-		t.Errorf("%d messages", len(p.got))
+	if got, _ := p.seen(); len(got) != 160 {
+		t.Errorf("%d messages", len(got))
 	}
 }
 
@@ -332,7 +358,7 @@ func FuzzCleanupSession(f *testing.F) {
 		var open, over int
 		s := &Server{Begin: func(b *Begin) Session {
 			open++
-			return &counted{recorder: recorder{begin: b}, over: &over}
+			return &counted{recorder: recorder{mu: new(sync.Mutex), begin: b}, over: &over}
 		}}
 		go func() {
 			conns[0].Write(ipc.AppendFrame(nil, 0, []byte(Protocol), 0))
