@@ -156,6 +156,13 @@ func (s *submitted) End() *cleanup.Result {
 	return &cleanup.Result{}
 }
 
+// refuse makes cleanup answer with r from now on.
+func (in *inbox) refuse(r *cleanup.Result) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.fail = r
+}
+
 func (in *inbox) all() []*submitted {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -188,6 +195,12 @@ func read(t testing.TB, path string) string {
 // newFixture makes users alice, bob and dave; as an ordinary user all of them
 // have the caller's uid. DIR in the settings stands for the directory.
 func newFixture(t testing.TB, settings, aliases string) *fixture {
+	t.Helper()
+	return newFixtureWith(t, settings, aliases, func(*dispatcher) {})
+}
+
+// newFixtureWith has change called before the dispatcher serves anyone.
+func newFixtureWith(t testing.TB, settings, aliases string, change func(*dispatcher)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dir: openDir(t), log: &capture{}, mail: &inbox{}, uids: map[string]int{}, arriv: time.Now(), id: queue.NewID(time.Now())}
 	passwd := "root:x:0:0:root:" + f.dir + "/home/root:/bin/sh\n"
@@ -239,11 +252,11 @@ deliver_lock_attempts = 2
 command_time_limit = 20s
 `+settings+"\n", "DIR", f.dir), 0o644, 0)
 	t.Chdir(f.dir + "/queue")
-	f.start()
+	f.start(change)
 	return f
 }
 
-func (f *fixture) start() {
+func (f *fixture) start(change func(*dispatcher)) {
 	t := f.t
 	cfg, err := config.Load(config.Options{Dir: f.dir + "/etc", Known: params.All, Service: "local", Program: "local"})
 	if err != nil {
@@ -254,6 +267,7 @@ func (f *fixture) start() {
 	if f.d, err = newDispatcher(env, userdb.New(f.dir+"/etc/passwd", f.dir+"/etc/group")); err != nil {
 		t.Fatal(err)
 	}
+	change(f.d)
 	l, err := net.Listen("unix", cleanup.Service)
 	if err != nil {
 		t.Fatal(err)

@@ -356,10 +356,10 @@ func TestForward(t *testing.T) {
 	f.want(f.one(simple, "alice@mx.test"), envelope.Sent, "2.0.0", "maildir")
 	write(t, f.dir+"/home/alice/.forward+work", "/"+strings.TrimPrefix(f.dir, "/")+"/home/alice/work\n", 0o600, f.uids["alice"])
 	f.want(f.one(simple, "alice+work@mx.test"), envelope.Sent, "2.0.0", "delivered to file")
-	f.mail.fail = &cleanup.Result{Status: cleanup.NoSpace}
+	f.mail.refuse(&cleanup.Result{Status: cleanup.NoSpace})
 	set("x@other.example\n")
 	f.want(f.one(simple, "alice@mx.test"), envelope.Deferred, "4.3.0", "unable to forward message")
-	f.mail.fail = &cleanup.Result{Status: cleanup.TooManyHops}
+	f.mail.refuse(&cleanup.Result{Status: cleanup.TooManyHops})
 	f.want(f.one(simple, "alice@mx.test"), envelope.Bounced, "5.4.0", "too many hops")
 }
 

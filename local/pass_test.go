@@ -22,6 +22,12 @@ type otherAgent struct {
 	reply   envelope.Outcome
 }
 
+func (o *otherAgent) answer(r envelope.Outcome) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.reply = r
+}
+
 func (o *otherAgent) start(f *fixture, name string) (stop func()) {
 	l, err := net.Listen("unix", "private/"+name)
 	if err != nil {
@@ -66,16 +72,19 @@ func TestMailboxTransport(t *testing.T) {
 	f.want(f.one(simple, "bob+x@mx.test"), envelope.Sent, "2.1.5", "")
 	// The transport may know people who have no account.
 	f.want(f.one(simple, "zoe@mx.test"), envelope.Sent, "2.1.5", "")
-	if want := "unix:private/dovecot alice@mx.test|bobs bob+x@mx.test|unix:private/dovecot zoe@mx.test"; strings.Join(o.got, "|") != want {
-		t.Errorf("got %q, want %q", o.got, want)
+	o.mu.Lock()
+	got, content := strings.Join(o.got, "|"), o.content
+	o.mu.Unlock()
+	if want := "unix:private/dovecot alice@mx.test|bobs bob+x@mx.test|unix:private/dovecot zoe@mx.test"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
-	if o.content != simple {
-		t.Errorf("content %q", o.content)
+	if content != simple {
+		t.Errorf("content %q", content)
 	}
 	if n := strings.Count(f.log.String(), "(250 2.1.5 saved)"); n != 3 {
 		t.Errorf("%d lines for three deliveries:\n%s", n, f.log)
 	}
-	o.reply = envelope.Outcome{Status: envelope.Bounced, DSN: "5.2.2", Reason: "full"}
+	o.answer(envelope.Outcome{Status: envelope.Bounced, DSN: "5.2.2", Reason: "full"})
 	f.want(f.one(simple, "alice@mx.test"), envelope.Bounced, "5.2.2", "full")
 	// A loop is found before the mail goes on, and a .forward file comes first.
 	f.want(f.one("Delivered-To: alice@mx.test\r\n\r\n", "alice@mx.test"), envelope.Bounced, "5.4.6", "mail forwarding loop")
@@ -83,7 +92,7 @@ func TestMailboxTransport(t *testing.T) {
 	f.want(f.one(simple, "alice@mx.test"), envelope.Sent, "2.0.0", "forwarded as")
 	// The agent goes away and comes back.
 	stop()
-	o.reply = envelope.Outcome{Status: envelope.Sent, DSN: "2.0.0", Reason: "ok"}
+	o.answer(envelope.Outcome{Status: envelope.Sent, DSN: "2.0.0", Reason: "ok"})
 	if x := f.one(simple, "bob@mx.test"); x.Status != envelope.Deferred {
 		t.Errorf("without an agent: %+v", x)
 	}

@@ -161,9 +161,9 @@ func lie(how string) {
 func TestLyingWorker(t *testing.T) {
 	mustRoot(t)
 	for _, how := range []string{"spool", "tokens", "dsn", "long", "garbage"} {
-		f := newFixture(t, "home_mailbox = box", "")
-		f.d.pool.Close()
-		f.d.pool = worker.New(worker.Options{Program: "local", Env: []string{"LIES=" + how}, Log: f.d.log})
+		f := newFixtureWith(t, "home_mailbox = box", "", func(d *dispatcher) {
+			d.pool = worker.New(worker.Options{Program: "local", Env: []string{"LIES=" + how}, Log: d.log})
+		})
 		target := f.dir + "/root-file"
 		write(t, target, "precious\n", 0o600, 0)
 		os.Symlink(f.dir+"/made-by-root", f.dir+"/home/alice/box")
