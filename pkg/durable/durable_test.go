@@ -220,7 +220,7 @@ func TestJudge(t *testing.T) {
 	}{
 		{"254:0", "/var/spool/x", "ext4", false, false, true},
 		{"7:0", "/var/spool/post haste", "ext4", true, true, false},
-		{"7:0", "/var/spool/post haste/sub", "ext4", false, true, false},
+		{"7:0", "/var/spool/post haste/sub", "ext4", true, true, false},
 		{"7:0", "/bind", "ext4", false, true, false},
 		{"7:1", "/xfs", "xfs", true, true, false},
 		{"0:50", "/net/x", "nfs4", false, false, true},
@@ -230,14 +230,19 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s: not found", tc.path)
 			continue
 		}
+		m.common = tc.dev == "254:0"
 		f := judge(&m, tc.path, journal)
 		if f.Type != tc.fs || f.Own != tc.own || f.EntryWithFile != tc.entry || (f.Warning != "") != tc.bad {
 			t.Errorf("%s: %+v", tc.path, f)
 		}
 	}
 	m := mount{fs: "ext4", source: "/dev/loop0", point: "/q", root: "/", options: []string{"rw", "nobarrier"}}
-	if f := judge(&m, "/q", journal); f.Warning == "" {
-		t.Error("no warning for nobarrier")
+	if f := judge(&m, "/q", journal); f.Warning == "" || !f.Own {
+		t.Errorf("nobarrier: %+v", f)
+	}
+	m.common = true
+	if f := judge(&m, "/q", journal); f.Own {
+		t.Error("a shared file system is taken for the mail system's own")
 	}
 }
 

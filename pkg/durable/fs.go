@@ -16,7 +16,7 @@ import (
 // FileSystem is what Inspect knows of a directory's file system.
 type FileSystem struct {
 	Type string // "ext4", "xfs", …; "" if unknown
-	Own  bool   // the directory is the root of its mount
+	Own  bool   // the file system is the mail system's: none of the machine's common directories is on it
 	// EntryWithFile: fsync of a new file also puts its directory entry on disk.
 	EntryWithFile bool
 	// Warning is text for the log when the file system voids the promise that
@@ -28,6 +28,7 @@ type FileSystem struct {
 type mount struct {
 	dev, root, point, fs, source string
 	options                      []string // of the mount and of the file system
+	common                       bool     // it holds directories of others
 }
 
 // parseMountinfo finds the mount with the device number "major:minor" that lies
@@ -115,6 +116,7 @@ func Inspect(dir string) FileSystem {
 	if !ok {
 		return inspectMagic(abs)
 	}
+	m.common = common(st.Dev)
 	return judge(&m, abs, os.ReadFile)
 }
 
@@ -134,18 +136,34 @@ func inspectMagic(dir string) FileSystem {
 	return FileSystem{}
 }
 
+// others are directories whose file system is certainly not the mail system's
+// own: programs that have nothing to do with mail write there.
+var others = []string{"/", "/usr", "/var", "/var/lib", "/var/tmp", "/var/log", "/tmp", "/home", "/root", "/srv", "/opt"}
+
+// common tells whether a device holds one of others.
+func common(dev uint64) bool {
+	for _, d := range others {
+		var st unix.Stat_t
+		if unix.Stat(d, &st) == nil && st.Dev == dev {
+			return true
+		}
+	}
+	return false
+}
+
 // judge decides what the file system promises; read reads files below /proc.
 func judge(m *mount, dir string, read func(string) ([]byte, error)) FileSystem {
-	r := FileSystem{Type: m.fs, Own: m.point == dir && m.point != "/" && m.root == "/"}
+	own := m.root == "/" && !m.common
+	r := FileSystem{Type: m.fs}
 	switch m.fs {
 	case "xfs":
-		r.EntryWithFile = true
+		r.EntryWithFile, r.Own = true, own
 	case "btrfs":
 		// syncfs works on the whole file system, which the other subvolumes share.
-		r.EntryWithFile, r.Own = true, false
+		r.EntryWithFile = true
 	case "ext4", "ext3":
 		if ext4Journal(m, read) {
-			r.EntryWithFile = true
+			r.EntryWithFile, r.Own = true, own
 		} else {
 			r.Warning = fmt.Sprintf("%s is on %s without a journal: mail that was accepted may be lost when the power fails", dir, m.fs)
 		}
