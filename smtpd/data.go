@@ -266,8 +266,8 @@ func (s *session) data(args string) bool {
 		s.lost(err, s.received)
 		return false
 	}
-	r := c.end("")
-	ok := s.reply(r)
+	s.where = "END-OF-MESSAGE"
+	ok := s.reply(c.end(""))
 	s.resetMail()
 	return ok
 }
@@ -398,6 +398,7 @@ func (s *session) chunk(n int64, last bool) bool {
 		c.write(tail)
 	}
 	b.content = nil
+	s.where = "END-OF-MESSAGE"
 	ok := s.reply(c.end(fmt.Sprintf("%d bytes ", c.size)))
 	s.resetMail()
 	return ok

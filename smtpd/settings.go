@@ -78,7 +78,7 @@ type settings struct {
 	saslService                     string
 	saslOpts, saslTLSOpts           []string
 	saslLimit                       int
-	saslHeader, tlsHeader           bool
+	tlsHeader                       bool
 	flags                           cleanup.Flags
 
 	connCount, connRate, msgRate, rcptRate, authRate, tlsRate int
@@ -111,7 +111,7 @@ func readSettings(env *service.Env) (*settings, error) {
 		saslEnable:  params.SmtpdSaslAuthEnable.In(c), brokenSASL: params.BrokenSaslAuthClients.In(c),
 		saslService: params.SmtpdSaslService.In(c), saslLimit: params.SmtpdSaslResponseLimit.In(c),
 		saslOpts: params.SmtpdSaslSecurityOptions.List(c), saslTLSOpts: params.SmtpdSaslTlsSecurityOptions.List(c),
-		saslHeader: params.SmtpdSaslAuthenticatedHeader.In(c), tlsHeader: params.SmtpdTlsReceivedHeader.In(c),
+		tlsHeader: params.SmtpdTlsReceivedHeader.In(c),
 		connCount: params.SmtpdClientConnectionCountLimit.In(c), connRate: params.SmtpdClientConnectionRateLimit.In(c),
 		msgRate: params.SmtpdClientMessageRateLimit.In(c), rcptRate: params.SmtpdClientRecipientRateLimit.In(c),
 		authRate: params.SmtpdClientAuthRateLimit.In(c), tlsRate: params.SmtpdClientNewTlsSessionRateLimit.In(c),

@@ -143,8 +143,11 @@ func (u *User) Match(password string) (ok bool, err error) {
 		return subtle.ConstantTimeCompare(got.StoredKey, k.StoredKey) == 1, nil
 	}
 	h := u.Hash
-	if h == "" || h[0] != '$' {
-		return false, fmt.Errorf("line %d: not a known hash", u.Line) // locked ("*", "!") or DES
+	if h == "" || h[0] == '*' || h[0] == '!' {
+		return false, nil // locked
+	}
+	if h[0] != '$' {
+		return false, fmt.Errorf("line %d: not a known hash", u.Line) // DES
 	}
 	d, err := decoder()
 	if err != nil {
