@@ -95,3 +95,34 @@ func FuzzPrintable(f *testing.F) {
 		}
 	})
 }
+
+// TestGather: lines that come together are written together, soon, in order,
+// and nothing is lost at the end.
+func TestGather(t *testing.T) {
+	var w counter
+	f := NewFileSink(&w, "mx")
+	f.Gather = true
+	l := New("postfix/qmgr", f)
+	for range 1000 {
+		l.Event(Removed{"4X"})
+	}
+	l.Flush()
+	if lines := strings.Count(w.b.String(), "removed\n"); lines != 1000 || w.n > 100 {
+		t.Errorf("%d lines in %d writes", lines, w.n)
+	}
+	n := w.n
+	l.Warningf("now")
+	if w.n != n+1 || !strings.HasSuffix(w.b.String(), "warning: now\n") {
+		t.Error("a warning has to wait")
+	}
+}
+
+type counter struct {
+	b bytes.Buffer
+	n int
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.n++
+	return c.b.Write(p)
+}

@@ -139,6 +139,7 @@ func (l *lifecycle) leave() {
 		l.room.Wait()
 	}
 	l.mu.Unlock()
+	l.r.env.Log.Flush()
 	os.Exit(0)
 }
 
@@ -147,7 +148,10 @@ func (l *lifecycle) hurry() {
 	l.drain()
 	time.AfterFunc(stopGrace, func() {
 		l.r.cancel()
-		time.AfterFunc(time.Second, func() { os.Exit(0) })
+		time.AfterFunc(time.Second, func() {
+			l.r.env.Log.Flush()
+			os.Exit(0)
+		})
 	})
 }
 

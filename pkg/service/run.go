@@ -101,6 +101,7 @@ func run(s Spec) {
 	if err := r.main(); err != nil {
 		r.fatal(err)
 	}
+	r.env.Log.Flush()
 	os.Exit(0)
 }
 
@@ -203,7 +204,9 @@ func (r *runner) sink(cfg *config.Config) maillog.Sink {
 		if cfg != nil {
 			host = params.Myhostname.In(cfg)
 		}
-		return maillog.NewFileSink(os.NewFile(masterlink.LogFD, "log"), host)
+		s := maillog.NewFileSink(os.NewFile(masterlink.LogFD, "log"), host)
+		s.Gather = true
+		return s
 	}
 	if cfg != nil {
 		return maillog.OpenSink(cfg, r.spec.Name)
