@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"posthaste/pkg/config"
 	"posthaste/pkg/dnsclient"
 	"posthaste/pkg/esmtp"
 	"posthaste/pkg/lookup"
@@ -123,6 +124,15 @@ func readSettings(env *service.Env) (*settings, error) {
 	var ok bool
 	if s.bareLF, ok = esmtp.ParseBareLFPolicy(params.SmtpdForbidBareNewline.In(c)); !ok {
 		return nil, fmt.Errorf("smtpd_forbid_bare_newline: unknown value %q", params.SmtpdForbidBareNewline.In(c))
+	}
+	for _, p := range []*config.String{&params.SmtpdProxyFilter, &params.SmtpdUpstreamProxyProtocol} {
+		if p.In(c) != "" {
+			// Going on without it would let mail in unfiltered, or under false names.
+			return nil, fmt.Errorf("%s: not supported", p.Name)
+		}
+	}
+	if params.SmtpdMilters.In(c) != "" || params.SmtpdMilterMaps.In(c) != "" {
+		env.Log.Warningf("smtpd_milters: milters are not supported: mail is not filtered")
 	}
 	for _, w := range params.SmtpdDiscardEhloKeywords.List(c) {
 		s.ehloDiscard = append(s.ehloDiscard, strings.ToUpper(w))
