@@ -87,7 +87,7 @@ func (st *stage) direct(c client, f fixture, auth bool) error {
 	if err := needs(c.needs); err != nil {
 		return err
 	}
-	return st.toMaildir(f, time.Minute, func(rcpt string) error { return st.runClient(c, f, rcpt, auth) })
+	return st.toMaildir(f, 20*time.Second, func(rcpt string) error { return st.runClient(c, f, rcpt, auth) })
 }
 
 // toMaildir empties a Maildir, has send send one message to it, and compares

@@ -132,7 +132,7 @@ func (st *stage) run() error {
 		return err
 	}
 	// Long lines are broken on their way out unless told otherwise, as Postfix does.
-	if err := st.s.Set("message_size_limit=60000000", "smtp_line_length_limit=0", "minimal_backoff_time=2s", "queue_run_delay=2s", "maximal_backoff_time=4s",
+	if err := st.s.Set("message_size_limit=60000000", "virtual_mailbox_limit=0", "mailbox_size_limit=0", "smtp_line_length_limit=0", "minimal_backoff_time=2s", "queue_run_delay=2s", "maximal_backoff_time=4s",
 		"transport_maps=inline:{ sink.test=smtp:[127.0.0.1]:"+st.sink.Port()+", postfix.sink.test=smtp:[127.0.0.1]:"+postfixPort+
 			", exim.sink.test=smtp:[127.0.0.1]:"+eximPort+", opensmtpd.sink.test=smtp:[127.0.0.1]:"+opensmtpPort+" }",
 		"smtp_tls_loglevel=1"); err != nil {

@@ -1,9 +1,8 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -30,14 +29,17 @@ type peer struct {
 	// Limits of the peer itself, with the reason; such messages are not sent
 	// through it.
 	noLong, noNUL string
-	noBig         string
+	// badTLS says why the peer cannot be a TLS server: our mail then has to go
+	// on in plain text, as "may" allows.
+	badTLS string
 }
 
 var peers = []peer{
 	{name: "postfix", port: postfixPort, start: (*stage).startPostfix},
 	{name: "exim", port: eximPort, start: (*stage).startExim},
 	{name: "opensmtpd", port: opensmtpPort, start: (*stage).startOpenSMTPD,
-		noLong: "OpenSMTPD takes no line above 65,535 bytes", noNUL: "OpenSMTPD cuts lines at NUL"},
+		noLong: "OpenSMTPD takes no line above 65,535 bytes", noNUL: "OpenSMTPD cuts lines at NUL",
+		badTLS: "Debian 12's OpenSMTPD ends handshakes with an internal error, also those of OpenSSL's client"},
 }
 
 // running is what stopAll ends.
@@ -66,7 +68,7 @@ func (st *stage) peers(fs []fixture) {
 			st.try(st.there(p, f), func() error { return p.check(err, f, func() error { return st.through(p, f) }) })
 			st.try(st.back(p, f), func() error { return p.check(err, f, func() error { return st.from(p, f) }) })
 		}
-		st.try("Posthaste <-> "+p.name+": both directions were encrypted", func() error {
+		st.try("Posthaste <-> "+p.name+": encrypted", func() error {
 			if err != nil {
 				return err
 			}
@@ -111,11 +113,11 @@ func (st *stage) through(p peer, f fixture) error {
 	if err := send(st.s.SMTP(), "somebody@"+p.name+".sink.test", f); err != nil {
 		return err
 	}
-	return st.atSink(before, f, 90*time.Second)
+	return st.atSink(before, f, 30*time.Second)
 }
 
 func (st *stage) from(p peer, f fixture) error {
-	return st.toMaildir(f, 90*time.Second, func(rcpt string) error { return send("127.0.0.1:"+p.port, rcpt, f) })
+	return st.toMaildir(f, 30*time.Second, func(rcpt string) error { return send("127.0.0.1:"+p.port, rcpt, f) })
 }
 
 // encrypted looks for the log lines of both directions' handshakes.
@@ -124,14 +126,18 @@ func (st *stage) encrypted(p peer) error {
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(string(log), "TLS connection established to 127.0.0.1[127.0.0.1]:"+p.port) {
+	if p.badTLS != "" {
+		fmt.Printf("NOTE  %s: only mail to us is expected to be encrypted\n", p.badTLS)
+	} else if !strings.Contains(string(log), "TLS connection established to 127.0.0.1[127.0.0.1]:"+p.port) {
 		return fmt.Errorf("no TLS connection to port %s in the log", p.port)
+	}
+	box := st.s.Maildir("user0")
+	if err := empty(box); err != nil {
+		return err
 	}
 	if err := send("127.0.0.1:"+p.port, "user0@local.test", fixtures()[0]); err != nil {
 		return err
 	}
-	box := st.s.Maildir("user0")
-	empty(box)
 	var got map[string][]byte
 	if err := rig.Until(time.Minute, "a message in the Maildir", func() bool { got, _ = rig.Letters(box); return len(got) > 0 }); err != nil {
 		return err
@@ -181,9 +187,10 @@ func daemon(log string, args ...string) error {
 	return nil
 }
 
-// certificate writes a self-signed certificate and its key.
+// certificate writes a self-signed certificate and its key: RSA, as
+// every peer takes that.
 func certificate(certFile, keyFile string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return err
 	}
@@ -322,7 +329,6 @@ rfc1413_query_timeout = 0s
 never_users = root
 keep_environment =
 smtp_accept_max = 20
-queue_only_load =
 begin acl
 take:
   accept
