@@ -3,7 +3,6 @@
 GO       ?= $(shell command -v go || echo /usr/local/go/bin/go)
 export CGO_ENABLED = 0
 BIN      := bin
-VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
 LDFLAGS  := -s -w
 # Every top-level folder with a main package is a program.
 PROGRAMS := $(sort $(patsubst %/main.go,%,$(wildcard */main.go)))

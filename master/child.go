@@ -53,7 +53,7 @@ func environment(cfg *config.Config) []string {
 
 // maxProcs bounds the threads of a daemon that run Go code at a time: more
 // than the machine has are no use, and eight are enough for any role.
-func maxProcs() int { return min(numCPU(), 8) }
+func maxProcs() int { return 2 }
 
 // argv is a child's command line: ours first, then the command of master.cf.
 func (s *service) argv(cfg *config.Config) []string {

@@ -69,7 +69,7 @@ var Table = []Role{
 		Dial: []string{"private/resolver"}, Callers: []string{"qmgr"}, Network: true},
 	{Program: "lmtp", As: SMTPClient, Read: append([]string{"/etc/ssl", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"}, tables...),
 		Dial: []string{"private/resolver"}, Callers: []string{"qmgr"}, Network: true},
-	{Program: "local", As: Superuser, Read: []string{"/"}, Write: []string{"/"}, Dial: []string{"public/cleanup"}, Callers: []string{"qmgr"}, Exec: true, Network: true},
+	{Program: "local", As: Superuser, Read: []string{"/"}, Write: []string{"/"}, Dial: []string{"public/cleanup", "private/*"}, Callers: []string{"qmgr"}, Exec: true, Network: true},
 	{Program: "virtual", As: Superuser, Read: tables, Write: []string{"$virtual_mailbox_base"}, Callers: []string{"qmgr"}, Exec: true},
 	{Program: "pipe", As: Superuser, Read: []string{"/"}, Write: []string{"/"}, Callers: []string{"qmgr"}, Exec: true, Network: true},
 	{Program: "auth", As: Auth, Read: tables, Callers: []string{"smtpd", "login"}},
