@@ -467,6 +467,8 @@ func (s *session) match(l matcher) bool {
 // check makes an evaluation of restrictions for a stage.
 func (s *session) check(stage string) *restrict.Check {
 	s.facts.Stage = stage
+	// DATA ends a group of pipelined commands; HELO-mode clients may not pipeline.
+	s.facts.UnauthPipe = len(s.in.Buffered()) > 0 && (!s.ehlo || stage == "DATA")
 	return &restrict.Check{Facts: &s.facts, Effects: &s.tx.eff, Log: func(e restrict.Event) { s.policyEvent(stage, e) }}
 }
 

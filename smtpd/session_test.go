@@ -330,6 +330,22 @@ func TestXclient(t *testing.T) {
 	}
 }
 
+// drip sends text again and again until the result is called.
+func (p *peer) drip(text string) (stop func()) {
+	quit := make(chan struct{})
+	go func(c net.Conn) {
+		for {
+			select {
+			case <-quit:
+				return
+			case <-time.After(100 * time.Millisecond):
+				c.Write([]byte(text))
+			}
+		}
+	}(p.c)
+	return func() { close(quit) }
+}
+
 func TestTimeouts(t *testing.T) {
 	f := start(t, "smtpd_timeout = 1s\nsmtpd_per_request_deadline = yes\nsmtpd_min_data_rate = 1000000\n")
 	p := f.dial()
@@ -343,40 +359,20 @@ func TestTimeouts(t *testing.T) {
 	// A line that comes a byte at a time is cut, not held.
 	p = f.dial()
 	p.expect("", "220 ...")
-	stop := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(100 * time.Millisecond):
-				p.c.Write([]byte("N"))
-			}
-		}
-	}()
+	stop := p.drip("N")
 	if got := p.reply(); !matches(got, "421 4.4.2 ...") {
 		t.Error(got)
 	}
-	close(stop)
+	stop()
 	// So is content.
 	p = f.dial()
 	p.envelope()
 	p.expect("DATA", "354 ...")
-	stop = make(chan struct{})
-	go func() {
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(100 * time.Millisecond):
-				p.c.Write([]byte("x\r\n"))
-			}
-		}
-	}()
+	stop = p.drip("x\r\n")
 	if got := p.reply(); !matches(got, "421 4.4.2 ...") {
 		t.Error(got)
 	}
-	close(stop)
+	stop()
 	p.c.Close()
 	f.done()
 	for _, want := range []string{"timeout after CONNECT from unknown[127.0.0.1]", "timeout after DATA ("} {
