@@ -220,7 +220,7 @@ func (s *server) drain(env *service.Env) {
 	defer s.mu.Unlock()
 	for ss := range s.sessions {
 		if ss.idle.Load() {
-			ss.sock.SetReadDeadline(time.Now().Add(s.grace))
+			ss.raw.SetReadDeadline(time.Now().Add(s.grace))
 		}
 	}
 }
