@@ -43,16 +43,23 @@ func main() {
 	})
 }
 
+// discard tells all recipients' mail delivered.
 func discard(_ context.Context, j *delivery.Job) {
-	dsn, reason := delivery.SplitDSN(j.Nexthop, "2.0.0")
+	o := outcome(j.Nexthop, j.Message.VerifyOnly)
+	for i := range j.Recipients {
+		j.Report(i, o, time.Time{}, 0)
+	}
+}
+
+// outcome reads "[code ]reason".
+func outcome(nexthop string, verify bool) envelope.Outcome {
+	dsn, reason := delivery.SplitDSN(nexthop, "2.0.0")
 	if reason == "" {
 		reason = "delivered to the bit bucket"
 	}
 	o := envelope.Outcome{Status: envelope.Discarded, DSN: "2" + dsn[1:], Relay: "none", Reason: reason}
-	if j.Message.VerifyOnly {
+	if verify {
 		o.Status = envelope.Deliverable
 	}
-	for i := range j.Recipients {
-		j.Report(i, o, time.Time{}, 0)
-	}
+	return o
 }
