@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"posthaste/pkg/config"
@@ -98,6 +99,7 @@ func Run(dir string, open Opener) []Problem {
 	}
 	k.directories()
 	k.domains()
+	k.sizes()
 	k.services()
 
 	slices.SortStableFunc(k.problems, func(a, b Problem) int {
@@ -293,6 +295,26 @@ func (k *checker) directories() {
 		case !st.IsDir():
 			k.add(k.cfg.Pos(name), Error, "%s: %s is not a directory", name, v)
 		}
+	}
+}
+
+// sizes reports a mailbox that could not hold the largest message: local and
+// virtual refuse to start then.
+func (k *checker) sizes() {
+	most, err := strconv.ParseInt(k.get(k.cfg, "message_size_limit"), 10, 64)
+	if err != nil {
+		return // reported already
+	}
+	for _, name := range []string{"mailbox_size_limit", "virtual_mailbox_limit"} {
+		limit, err := strconv.ParseInt(k.get(k.cfg, name), 10, 64)
+		if err != nil || limit == 0 || most > 0 && most <= limit {
+			continue
+		}
+		pos := k.cfg.Pos(name)
+		if pos.File == "" {
+			pos = k.cfg.Pos("message_size_limit")
+		}
+		k.add(pos, Error, "%s (%d) is smaller than message_size_limit (%d): such a message could never be delivered", name, limit, most)
 	}
 }
 

@@ -99,6 +99,8 @@ func TestProblems(t *testing.T) {
 		{"bad syntax", "nonsense\nfoo = ${", "", "error: @/main.cf, line 6: missing '=' after attribute name: \"nonsense\""},
 		{"undefined", "myorigin = $myhostnam", "", `warning: @/main.cf, line 6: undefined parameter: myhostnam in the value of myorigin (did you mean "myhostname"?)`},
 		{"no effect", "tls_random_source = x", "", "note: @/main.cf, line 6: tls_random_source has no effect here: "},
+		{"mailbox too small", "virtual_mailbox_limit = 1000", "", "error: @/main.cf, line 6: virtual_mailbox_limit (1000) is smaller than message_size_limit (10240000)"},
+		{"message too large", "message_size_limit = 0", "", "error: @/main.cf, line 6: mailbox_size_limit (51200000) is smaller than message_size_limit (0)"},
 		{"alias", "virtual_maps = static:x", "", "virtual_maps is an old name: it supplies the default of virtual_alias_maps"},
 		{"duplicate", "myorigin = a\nmyorigin = b", "", "warning: @/main.cf, line 7: overriding earlier entry: myorigin=a (of line 6)"},
 		{"level", "compatibility_level = three", "", "bad compatibility level"},

@@ -45,6 +45,7 @@ var All = []config.Declared{
 	&AppendAtMyorigin,
 	&AppendDotMydomain,
 	&ApplicationEventDrainTime,
+	&AuthClientUsers,
 	&AuthFailureDelay,
 	&AuthMechanisms,
 	&AuthPasswdFile,

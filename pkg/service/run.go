@@ -326,11 +326,20 @@ func (r *runner) confine(queue string) error {
 // findCallers works out who may connect to this service's Unix sockets.
 func (r *runner) findCallers(role privs.Role, users privs.Users) error {
 	r.setgid = -1
+	r.callers = map[uint32]bool{0: true}
+	if r.spec.Name == "auth" {
+		for _, name := range params.AuthClientUsers.List(r.env.Config) {
+			ids, err := privs.LookupUser(name)
+			if err != nil {
+				return fmt.Errorf("auth_client_users: %w", err)
+			}
+			r.callers[uint32(ids.UID)] = true
+		}
+	}
 	if !r.start.Root {
-		r.callers = map[uint32]bool{uint32(os.Geteuid()): true, 0: true}
+		r.callers[uint32(os.Geteuid())] = true
 		return nil
 	}
-	r.callers = map[uint32]bool{0: true}
 	for _, c := range role.Callers {
 		switch c {
 		case "setgid":
