@@ -185,7 +185,7 @@ func (q *manager) service(m *message) {
 // pause puts m off after trouble with the file system.
 func (q *manager) pause(m *message) {
 	q.mu.Lock()
-	m.retryAt = clock.Now().Add(retryPause)
+	m.retryAt = clock.Now().Add(q.set.pause)
 	q.mu.Unlock()
 }
 

@@ -5,11 +5,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"posthaste/pkg/clock"
 	"posthaste/pkg/delivery"
+	"posthaste/pkg/durable"
 	"posthaste/pkg/envelope"
 	"posthaste/pkg/ipc"
 	proto "posthaste/pkg/proto/delivery"
@@ -275,4 +279,53 @@ func TestReportsAreSplit(t *testing.T) {
 	if n != 2500 || len(w.reports.l) < 3 {
 		t.Errorf("%d recipients in %d reports, want 2500 in 3 or more", n, len(w.reports.l))
 	}
+}
+
+// With a full disk, outcomes cannot be written and files cannot be moved: the
+// message stays active, keeps its outcomes in memory, and goes on when there is
+// room.
+func TestFullDisk(t *testing.T) {
+	w := newWorld(t)
+	w.set.minBackoff = time.Hour
+	w.set.pause = 20 * time.Millisecond
+	var full atomic.Bool
+	var refusals atomic.Int32
+	real := (*durable.Ops)(nil).Fill()
+	ops := *real
+	ops.Pwrite = func(fd int, p []byte, off int64) (int, error) {
+		if full.Load() {
+			refusals.Add(1)
+			return 0, unix.ENOSPC
+		}
+		return real.Pwrite(fd, p, off)
+	}
+	sp, err := queue.Open(w.dir, queue.Options{Syncfs: "no", Ops: &ops})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.spool = sp
+	var deliveries atomic.Int32
+	w.agent("local", func(ctx context.Context, j *delivery.Job) {
+		full.Store(true)
+		deliveries.Add(1)
+		for i := range j.Recipients {
+			o := sent
+			if i == 1 {
+				o = laterOn
+			}
+			j.Report(i, o, time.Time{}, 0)
+		}
+	})
+	w.start()
+	id := w.mail("a@local.example", "b@local.example")
+	w.until("some refused writes", func() bool { return refusals.Load() > 3 })
+	if q, err := w.spool.Find(id); err != nil || q != queue.Active {
+		t.Errorf("with a full disk the message is in %q, %v, want active", q, err)
+	}
+	full.Store(false)
+	w.in(id, queue.Deferred)
+	if n := deliveries.Load(); n != 1 {
+		t.Errorf("%d delivery requests, want 1", n)
+	}
+	w.ledger(qmgr.Status{Accepted: 2, Delivered: 1, Deferred: 1})
 }

@@ -181,6 +181,7 @@ func readSettings(cfg *config.Config) settings {
 		filterNexthop: params.DefaultFilterNexthop.In(cfg),
 		delims:        params.RecipientDelimiter.In(cfg),
 		agentDir:      "private",
+		pause:         retryPause,
 	}
 	for _, t := range params.DeferTransports.List(cfg) {
 		s.deferred[t] = true

@@ -36,6 +36,7 @@ type settings struct {
 	localName     string          // transport of local_transport
 	delims        string          // recipient_delimiter
 	agentDir      string          // directory of the transports' sockets
+	pause         time.Duration   // retryPause
 }
 
 // resolver is what qmgr needs of pkg/route.

@@ -298,7 +298,7 @@ func (q *manager) readMore(m *message, n int) {
 			m.atEnd = true
 			m.postponed++ // keep the file
 		} else {
-			m.retryAt = clock.Now().Add(retryPause)
+			m.retryAt = clock.Now().Add(q.set.pause)
 		}
 		q.mu.Unlock()
 		return

@@ -54,7 +54,7 @@ func (q *manager) offer(c candidate) {
 // postpone offers c again after retryPause; the caller holds mu.
 func (q *manager) postpone(c candidate) {
 	if len(q.later) == 0 {
-		q.laterAt = clock.Now().Add(retryPause)
+		q.laterAt = clock.Now().Add(q.set.pause)
 		defer q.kick()
 	}
 	q.later = append(q.later, c)
