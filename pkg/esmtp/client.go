@@ -329,11 +329,18 @@ func (c *Client) Reset() (Reply, error) {
 	return c.command(StageReset, "RSET")
 }
 
+// quitWait bounds the farewell to a server that nobody waits for.
+const quitWait = time.Second
+
 // Quit takes leave and closes the connection; with wait it hears the server
 // out first.
 func (c *Client) Quit(wait bool) {
-	c.out = append(c.out[:0], "QUIT\r\n"...)
-	if c.flush(StageQuit) == nil && wait {
+	t := c.timeouts.Quit
+	if !wait {
+		t = min(t, quitWait)
+	}
+	c.conn.SetWriteDeadline(time.Now().Add(t))
+	if _, err := c.conn.Write([]byte("QUIT\r\n")); err == nil && wait {
 		c.reply(StageQuit)
 	}
 	c.conn.Close()

@@ -280,7 +280,7 @@ func (d *attempt) transact(s *session, l *link, key string) result {
 	case key != "" && s.reusable(a):
 		a.cache.put(key, s, a.s.cacheTime)
 	default:
-		s.c.Quit(!a.s.skipQuitReply)
+		a.leave(s)
 	}
 	d.report(sent)
 	d.endSession()

@@ -500,3 +500,18 @@ func TestSMTPUTF8(t *testing.T) {
 	q.Message.SMTPUTF8 = true
 	r.deliver(q, message).want(t, 0, envelope.Bounced, "5.6.7", "SMTPUTF8 is required, but was not offered by host 127.0.0.1[127.0.0.1]")
 }
+
+// A server that never answers QUIT delays nobody.
+func TestSilentQuit(t *testing.T) {
+	release := make(chan struct{})
+	port := serve(t, "127.0.0.1:0", func(p *peer) {
+		p.hello("PIPELINING")
+		p.accept()
+		p.expect("QUIT")
+		<-release
+	})
+	r := newRig(t, false, "smtp_skip_quit_response = no\nsmtp_connection_cache_on_demand = no\n")
+	v := r.deliver(r.request(local(port), "u@x.example"), message) // hangs if the outcome waits for the farewell
+	v.want(t, 0, envelope.Sent, "2.0.0")
+	close(release)
+}

@@ -109,11 +109,21 @@ func (a *Agent) open(ctx context.Context, l *link, t target) (*session, *openFai
 		if s.spoilt {
 			s.c.Close()
 		} else {
-			s.c.Quit(!a.s.skipQuitReply)
+			a.leave(s)
 		}
 		return nil, f
 	}
 	return s, nil
+}
+
+// leave says QUIT; the outcome of a delivery does not wait for the server's
+// farewell.
+func (a *Agent) leave(s *session) {
+	if a.s.skipQuitReply {
+		s.c.Quit(false)
+		return
+	}
+	go s.c.Quit(true)
 }
 
 // handshake is all that comes before MAIL. On failure s.spoilt tells that there
