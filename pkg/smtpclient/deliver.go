@@ -215,7 +215,9 @@ func (d *attempt) openFailed(of *openFailure, t target) (retry bool) {
 // if connections to this destination are not kept.
 func (d *attempt) cacheKey(ds dest, p *tlsconf.Policy) string {
 	if !d.a.s.cacheOnDemand {
-		return ""
+		if ok, err := d.a.keep.Match(ds.host); err != nil || !ok {
+			return ""
+		}
 	}
 	key := strings.ToLower(ds.text) + "\x00" + p.Level.String()
 	if d.a.s.saslEnable && d.a.s.saslSender {

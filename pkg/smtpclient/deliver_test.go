@@ -515,3 +515,25 @@ func TestSilentQuit(t *testing.T) {
 	v.want(t, 0, envelope.Sent, "2.0.0")
 	close(release)
 }
+
+// With on-demand keeping off, only the connections to listed destinations are
+// kept.
+func TestKeptDestinations(t *testing.T) {
+	for _, list := range []string{"127.0.0.1", "other.example"} {
+		port := serve(t, "127.0.0.1:0", func(p *peer) {
+			p.hello("PIPELINING")
+			p.accept()
+			for p.line() == "RSET" {
+				p.send("250 ok")
+				p.accept()
+			}
+		})
+		r := newRig(t, false, "smtp_connection_cache_on_demand = no\nsmtp_connection_cache_time_limit = 60s\nsmtp_connection_cache_destinations = "+list+"\n")
+		for range 2 {
+			r.deliver(r.request(local(port), "u@x.example"), message).want(t, 0, envelope.Sent, "2.0.0")
+		}
+		if kept := r.log.has("conn_use=2"); kept != (list == "127.0.0.1") {
+			t.Errorf("%s listed: kept %v", list, kept)
+		}
+	}
+}

@@ -257,6 +257,7 @@ type Agent struct {
 	ports    map[string]uint16
 	password *lookup.Maps
 	filter   *lookup.List // mechanisms that may be used
+	keep     *lookup.List // destinations whose connections are kept in any case
 	cache    connCache
 	self     map[netip.Addr]bool // this machine's and its proxies' addresses
 	dial     func(network string, local, remote netip.AddrPort, timeout time.Duration) (net.Conn, error)
@@ -307,6 +308,11 @@ func New(env *service.Env, lmtp bool) (*Agent, error) {
 			if a.filter, err = lookup.OpenList(s.name+"_sasl_mechanism_filter", f, le, false); err != nil {
 				return nil, err
 			}
+		}
+	}
+	if l := p.str(&params.SmtpConnectionCacheDestinations, &params.LmtpConnectionCacheDestinations); l != "" {
+		if a.keep, err = lookup.OpenList(s.name+"_connection_cache_destinations", l, le, false); err != nil {
+			return nil, err
 		}
 	}
 	a.self = ownAddresses(cfg, a.dns)
