@@ -31,6 +31,11 @@ type Spec struct {
 	// should stop taking new work. Serve need not close c.
 	Serve func(ctx context.Context, env *Env, c net.Conn)
 
+	// Session, in place of Serve, handles one authenticated connection; it
+	// returns when the session is over and need not close the connection. Only
+	// programs whose row in the privilege table says so have sessions.
+	Session func(ctx context.Context, env *Env, s *Session)
+
 	// Wakeup, if set, is called for each timed wakeup of master.cf and for each
 	// connection of a trigger client. Calls do not overlap.
 	Wakeup func(ctx context.Context, env *Env)
