@@ -38,7 +38,7 @@ var (
 	LmtpHostLookup                     = config.String{Name: "lmtp_host_lookup", Default: "dns", MinLen: 1}
 	LmtpLhloName                       = config.String{Name: "lmtp_lhlo_name", Default: "$myhostname", MinLen: 1}
 	LmtpLhloTimeout                    = config.Time{Name: "lmtp_lhlo_timeout", Default: "300s", Unit: 's', Min: 1}
-	LmtpLineLengthLimit                = config.Int{Name: "lmtp_line_length_limit", Default: "998"}
+	LmtpLineLengthLimit                = config.Int{Name: "lmtp_line_length_limit", Default: "998", Handling: "accept-ignore", Note: "long lines are sent as they are, since folding breaks signatures"}
 	LmtpLogTlsFeatureStatus            = config.Bool{Name: "lmtp_log_tls_feature_status", Default: "no"}
 	LmtpMailTimeout                    = config.Time{Name: "lmtp_mail_timeout", Default: "300s", Unit: 's', Min: 1}
 	LmtpMimeHeaderChecks               = config.String{Name: "lmtp_mime_header_checks"}

@@ -37,7 +37,7 @@ var (
 	SmtpHeloName                       = config.String{Name: "smtp_helo_name", Default: "$myhostname", MinLen: 1}
 	SmtpHeloTimeout                    = config.Time{Name: "smtp_helo_timeout", Default: "300s", Unit: 's', Min: 1}
 	SmtpHostLookup                     = config.String{Name: "smtp_host_lookup", Default: "dns", MinLen: 1}
-	SmtpLineLengthLimit                = config.Int{Name: "smtp_line_length_limit", Default: "998"}
+	SmtpLineLengthLimit                = config.Int{Name: "smtp_line_length_limit", Default: "998", Handling: "accept-ignore", Note: "long lines are sent as they are, since folding breaks signatures"}
 	SmtpLogTlsFeatureStatus            = config.Bool{Name: "smtp_log_tls_feature_status", Default: "no"}
 	SmtpMailTimeout                    = config.Time{Name: "smtp_mail_timeout", Default: "300s", Unit: 's', Min: 1}
 	SmtpMimeHeaderChecks               = config.String{Name: "smtp_mime_header_checks"}
