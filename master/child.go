@@ -24,6 +24,11 @@ type child struct {
 	ready    bool
 	leaving  bool // was told to drain, or said that it leaves
 	solitary bool
+
+	// Of session processes.
+	key      sessionKey
+	handover chan handover
+	detach   chan struct{}
 }
 
 // environment is what children inherit, by import_environment.
@@ -65,13 +70,23 @@ func (s *service) argv(cfg *config.Config) []string {
 	return append(a, e.Args...)
 }
 
-// spawn starts a process of the service. The descriptors are handed over as
-// numbers, so that nothing changes the shared sockets to blocking mode.
+// spawn starts a process of a service with sockets.
 func (m *master) spawn(s *service) error {
+	c, err := m.exec(s, s.fds, nil, false)
+	if err == nil {
+		s.starting = c
+	}
+	return err
+}
+
+// exec starts a program with the given sockets, as another user if cred says
+// so. The descriptors are handed over as numbers, so that nothing changes the
+// shared sockets to blocking mode.
+func (m *master) exec(s *service, sockets []int, cred *syscall.Credential, session bool) (*child, error) {
 	path := filepath.Join(params.DaemonDirectory.In(m.cfg), s.entry.Command)
 	ctl, theirs, err := masterlink.Pair()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer theirs.Close()
 	logFD := m.null.Fd()
@@ -79,22 +94,21 @@ func (m *master) spawn(s *service) error {
 		logFD = m.logFile.Fd()
 	}
 	files := []uintptr{m.null.Fd(), m.stderrW.Fd(), m.stderrW.Fd(), theirs.Fd(), logFD}
-	for _, fd := range s.fds {
+	for _, fd := range sockets {
 		files = append(files, uintptr(fd))
 	}
-	start := masterlink.Start{Listeners: len(s.fds), HasLog: m.logFile != nil, Root: m.root, Limit: s.limit(m.cfg), Pos: posWord(s.entry.Pos)}
+	start := masterlink.Start{Listeners: len(sockets), Session: session, HasLog: m.logFile != nil, Root: m.root, Limit: s.limit(m.cfg), Pos: posWord(s.entry.Pos)}
 	env := append(environment(m.cfg), masterlink.EnvVar+"="+start.String())
-	pid, err := syscall.ForkExec(path, s.argv(m.cfg), &syscall.ProcAttr{Env: env, Files: files})
+	pid, err := syscall.ForkExec(path, s.argv(m.cfg), &syscall.ProcAttr{Env: env, Files: files, Sys: &syscall.SysProcAttr{Credential: cred}})
 	if err != nil {
 		ctl.Close()
-		return fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	c := &child{svc: s, pid: pid, program: path, ctl: ctl, started: time.Now()}
-	s.starting = c
 	m.children[pid] = c
 	go m.listenTo(c)
 	go m.reap(c)
-	return nil
+	return c, nil
 }
 
 func posWord(p config.Position) string { return fmt.Sprintf("%s:%d", p.File, p.Line) }

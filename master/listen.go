@@ -179,6 +179,9 @@ func listenUnix(path string) (int, error) {
 // listenSpec says what a service listens on, in a form that can be compared
 // across a reload.
 func listenSpec(cfg *config.Config, e *mastercf.Entry) ([]string, error) {
+	if isSessionProgram(e.Command) {
+		return nil, nil
+	}
 	switch e.Type {
 	case "inet":
 		addrs, err := inetAddrs(cfg, e.Name)
@@ -210,6 +213,19 @@ func listen(spec string) (int, error) {
 		return -1, err
 	}
 	return listenTCP(ap)
+}
+
+// vanished says that a service's socket is no longer under its name: a reload
+// makes it again.
+func vanished(spec []string) bool {
+	for _, sp := range spec {
+		if path, ok := strings.CutPrefix(sp, "unix:"); ok {
+			if _, err := os.Lstat(path); os.IsNotExist(err) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func closeAll(fds []int) {

@@ -19,6 +19,7 @@ import (
 	"posthaste/pkg/mastercf"
 	"posthaste/pkg/masterlink"
 	"posthaste/pkg/params"
+	"posthaste/pkg/proto/session"
 )
 
 func numCPU() int { return runtime.NumCPU() }
@@ -71,13 +72,15 @@ type master struct {
 	services map[string]*service
 	byFD     map[int]*service
 	children map[int]*child
+	sess     sessions
 	stopping bool
 	stopped  chan struct{}
 }
 
 func newMaster() *master {
 	return &master{root: os.Geteuid() == 0, events: make(chan func(), 64), services: map[string]*service{},
-		byFD: map[int]*service{}, children: map[int]*child{}, stopped: make(chan struct{}), epoll: -1}
+		byFD: map[int]*service{}, children: map[int]*child{}, stopped: make(chan struct{}), epoll: -1,
+		sess: sessions{fd: -1, grants: map[string]granted{}, running: map[sessionKey]*child{}}}
 }
 
 // configure adopts a configuration, at start and at reload. On an error
@@ -97,6 +100,7 @@ func (m *master) configure(cfg *config.Config) error {
 		}
 	}
 	next := map[string]*service{}
+	fresh := map[*service][]int{} // new descriptors of services that go on
 	var opened []int
 	undo := func(err error) error {
 		closeAll(opened)
@@ -114,17 +118,21 @@ func (m *master) configure(cfg *config.Config) error {
 			return undo(err)
 		}
 		s := &service{entry: e, spec: spec}
-		if old := m.services[e.Name+"/"+e.Type]; old != nil && slices.Equal(old.spec, spec) {
+		old := m.services[e.Name+"/"+e.Type]
+		if old != nil && slices.Equal(old.spec, spec) {
 			s = old
-		} else {
+		}
+		if s != old || vanished(spec) {
+			var fds []int
 			for _, sp := range spec {
 				fd, err := listen(sp)
 				if err != nil {
 					return undo(fmt.Errorf("%s: service %s: %w", e.Pos, e.Name, err))
 				}
 				opened = append(opened, fd)
-				s.fds = append(s.fds, fd)
+				fds = append(fds, fd)
 			}
+			fresh[s] = fds
 		}
 		next[e.Name+"/"+e.Type] = s
 	}
@@ -143,6 +151,12 @@ func (m *master) configure(cfg *config.Config) error {
 		}
 	}
 	m.services = next
+	for s, fds := range fresh {
+		for _, fd := range s.fds {
+			m.unwatch(fd)
+		}
+		s.fds = fds
+	}
 	for _, s := range next {
 		for _, fd := range s.fds {
 			if m.byFD[fd] == nil {
@@ -288,6 +302,9 @@ func (m *master) word(c *child, w string) {
 	switch w {
 	case masterlink.Ready, masterlink.ReadySolitary:
 		c.ready = true
+		if c.handover != nil {
+			return
+		}
 		c.solitary = w == masterlink.ReadySolitary
 		if s.starting == c {
 			s.starting = nil
@@ -306,9 +323,16 @@ func (m *master) word(c *child, w string) {
 			c.ctl.Send(masterlink.Stop)
 		}
 	case masterlink.Drain:
+		if c.handover != nil {
+			c.leaving = true
+			m.detachSession(c)
+			c.ctl.Send(masterlink.DoDrain)
+			return
+		}
 		m.replace(s, c)
 	case masterlink.Idle:
 		c.leaving = true
+		m.detachSession(c)
 		if s.current == c {
 			s.current = nil
 			m.arm(s)
@@ -344,8 +368,7 @@ func (m *master) retire(s *service) {
 		s.timer.Stop()
 	}
 	for _, fd := range s.fds {
-		delete(m.byFD, fd)
-		syscall.Close(fd)
+		m.unwatch(fd)
 	}
 	for _, sp := range s.spec {
 		if path, ok := strings.CutPrefix(sp, "unix:"); ok {
@@ -355,14 +378,24 @@ func (m *master) retire(s *service) {
 	for _, c := range m.children {
 		if c.svc == s {
 			c.leaving = true
+			m.detachSession(c)
 			c.ctl.Send(masterlink.DoDrain)
 		}
 	}
 }
 
+// unwatch closes a listening descriptor. Children may have copies of it, so
+// that closing alone would not take it from the poller.
+func (m *master) unwatch(fd int) {
+	unix.EpollCtl(m.epoll, unix.EPOLL_CTL_DEL, fd, nil)
+	delete(m.byFD, fd)
+	syscall.Close(fd)
+}
+
 // exited handles the end of a child: expected, or a failure to back off from.
 func (m *master) exited(c *child, ws syscall.WaitStatus) {
 	delete(m.children, c.pid)
+	m.detachSession(c)
 	c.ctl.Close()
 	s := c.svc
 	failed := ws.Signaled() || ws.ExitStatus() != 0
@@ -422,6 +455,13 @@ func (m *master) reload() {
 		}
 		s.notUntil, s.failures = time.Time{}, 0
 		m.arm(s)
+	}
+	for _, c := range m.children {
+		if c.handover != nil && !c.leaving {
+			c.leaving = true
+			m.detachSession(c)
+			c.ctl.Send(masterlink.DoDrain)
+		}
 	}
 }
 
@@ -487,6 +527,7 @@ func (m *master) stop() {
 	}
 	m.stopping = true
 	for _, c := range m.children {
+		m.detachSession(c)
 		c.ctl.Send(masterlink.Stop)
 	}
 	if len(m.children) == 0 {
@@ -505,6 +546,9 @@ func (m *master) kill() {
 // cleanup removes the sockets, so that clients see at once that nobody is
 // there.
 func (m *master) cleanup() {
+	if m.sess.fd >= 0 {
+		os.Remove(session.Service)
+	}
 	for _, s := range m.services {
 		for _, sp := range s.spec {
 			if path, ok := strings.CutPrefix(sp, "unix:"); ok {
