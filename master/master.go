@@ -80,7 +80,7 @@ type master struct {
 func newMaster() *master {
 	return &master{root: os.Geteuid() == 0, events: make(chan func(), 64), services: map[string]*service{},
 		byFD: map[int]*service{}, children: map[int]*child{}, stopped: make(chan struct{}), epoll: -1,
-		sess: sessions{fd: -1, grants: map[string]granted{}, running: map[sessionKey]*child{}}}
+		sess: sessions{grants: map[string]granted{}, running: map[sessionKey]*child{}}}
 }
 
 // configure adopts a configuration, at start and at reload. On an error
@@ -151,6 +151,9 @@ func (m *master) configure(cfg *config.Config) error {
 		}
 	}
 	m.services = next
+	if err := m.openSessions(next); err != nil {
+		return err
+	}
 	for s, fds := range fresh {
 		for _, fd := range s.fds {
 			m.unwatch(fd)
@@ -546,7 +549,7 @@ func (m *master) kill() {
 // cleanup removes the sockets, so that clients see at once that nobody is
 // there.
 func (m *master) cleanup() {
-	if m.sess.fd >= 0 {
+	if m.sess.listener != nil {
 		os.Remove(session.Service)
 	}
 	for _, s := range m.services {

@@ -49,6 +49,7 @@ const (
 // Start is what master tells a new daemon through EnvVar.
 type Start struct {
 	Listeners int
+	Session   bool // the one "listener" is the socket on which sessions come (package proto/session)
 	HasLog    bool
 	Root      bool   // daemons change identity
 	Limit     int    // most sessions at a time, 0 for none
@@ -57,7 +58,7 @@ type Start struct {
 
 // String renders s for the environment.
 func (s Start) String() string {
-	return fmt.Sprintf("listeners=%d log=%t root=%t limit=%d pos=%s", s.Listeners, s.HasLog, s.Root, s.Limit, s.Pos)
+	return fmt.Sprintf("listeners=%d session=%t log=%t root=%t limit=%d pos=%s", s.Listeners, s.Session, s.HasLog, s.Root, s.Limit, s.Pos)
 }
 
 // ParseStart reads the environment variable; ok is false when the process was
@@ -71,6 +72,8 @@ func ParseStart(v string) (s Start, ok bool, err error) {
 		switch k {
 		case "listeners":
 			s.Listeners, err = strconv.Atoi(val)
+		case "session":
+			s.Session = val == "true"
 		case "log":
 			s.HasLog = val == "true"
 		case "root":

@@ -19,6 +19,7 @@ const (
 	Resolver   Identity = "posthaste-resolver" // talks to name servers
 	Null       Identity = "posthaste-null"     // needs nothing but its socket
 	Superuser  Identity = "root"               // acts as the recipient through workers
+	MailUser   Identity = "(the mail's owner)" // started as that user by master
 )
 
 // Identities lists all that need a system user, in the order of their offsets
@@ -72,7 +73,10 @@ var Table = []Role{
 	{Program: "local", As: Superuser, Read: []string{"/"}, Write: []string{"/"}, Dial: []string{"public/cleanup", "private/*"}, Callers: []string{"qmgr"}, Exec: true, Network: true},
 	{Program: "virtual", As: Superuser, Read: tables, Write: []string{"$virtual_mailbox_base"}, Callers: []string{"qmgr"}, Exec: true},
 	{Program: "pipe", As: Superuser, Read: []string{"/"}, Write: []string{"/"}, Callers: []string{"qmgr"}, Exec: true, Network: true},
-	{Program: "auth", As: Auth, Read: tables, Callers: []string{"smtpd", "login"}},
+	{Program: "auth", As: Auth, Read: tables, Dial: []string{"private/session"}, Callers: []string{"smtpd", "login"}},
+	{Program: "login", As: Login, Read: tables, Dial: []string{"private/auth", "private/session"}},
+	{Program: "imapd", As: MailUser, Read: []string{"/"}, Write: []string{"/"}},
+	{Program: "pop3d", As: MailUser, Read: []string{"/"}, Write: []string{"/"}},
 	{Program: "resolver", As: Resolver, Read: []string{"/etc/hosts", "/etc/resolv.conf"}, Callers: []string{"smtpd", "smtp", "lmtp"}, Network: true},
 }
 

@@ -134,6 +134,9 @@ func (l *lifecycle) leave() {
 	if l.r.spec.Drain != nil {
 		l.r.spec.Drain(l.r.env)
 	}
+	if l.r.handed != nil {
+		<-l.r.handed
+	}
 	l.mu.Lock()
 	for l.sessions > 0 {
 		l.room.Wait()
@@ -184,6 +187,9 @@ func (r *runner) serve() error {
 	}
 	if r.spec.Wakeup != nil {
 		go r.wakeLoop()
+	}
+	if r.sessions != nil {
+		go r.sessionLoop()
 	}
 	for _, l := range r.listeners {
 		go r.acceptLoop(l)

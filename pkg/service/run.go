@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"posthaste/pkg/config"
+	"posthaste/pkg/ipc"
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/masterlink"
 	"posthaste/pkg/params"
@@ -91,6 +92,8 @@ type runner struct {
 	callers   map[uint32]bool // user IDs that may connect to Unix sockets; nil admits everyone
 	setgid    int             // group that may as well, or -1
 	lock      *os.File
+	sessions  *ipc.Conn     // where sessions come from; nil for programs with listeners
+	handed    chan struct{} // closed when master will hand over no more
 	ctx       context.Context
 	cancel    context.CancelFunc
 	*lifecycle
@@ -216,6 +219,9 @@ func (r *runner) sink(cfg *config.Config) maillog.Sink {
 
 // adopt turns the inherited descriptors into listeners.
 func (r *runner) adopt() error {
+	if r.start.Session {
+		return r.adoptSessions()
+	}
 	for i := 0; i < r.start.Listeners; i++ {
 		f := os.NewFile(uintptr(masterlink.FirstListener+i), "listener")
 		l, err := net.FileListener(f)
@@ -266,7 +272,11 @@ func (r *runner) confine(queue string) error {
 	var ids privs.IDs
 	if r.start.Root {
 		var err error
-		if ids, err = users.IDs(role.As); err != nil {
+		if role.As == privs.MailUser {
+			if os.Geteuid() == 0 {
+				return errors.New("a session program must not run as root")
+			}
+		} else if ids, err = users.IDs(role.As); err != nil {
 			return err
 		}
 	}
@@ -290,7 +300,7 @@ func (r *runner) confine(queue string) error {
 			return err
 		}
 	}
-	if r.start.Root && (role.As != privs.Superuser || r.env.as != nil) {
+	if r.start.Root && role.As != privs.MailUser && (role.As != privs.Superuser || r.env.as != nil) {
 		if err := ids.Become(); err != nil {
 			return err
 		}

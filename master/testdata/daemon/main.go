@@ -18,6 +18,9 @@ import (
 
 func main() {
 	var wakeups atomic.Int64
+	if filepath.Base(os.Args[0]) == "imapd" {
+		service.Main(service.Spec{Name: "imapd", Session: talk})
+	}
 	service.Main(service.Spec{
 		Name: filepath.Base(os.Args[0]),
 		Before: func(env *service.Env) error {
@@ -50,4 +53,13 @@ func main() {
 		},
 		Solitary: filepath.Base(os.Args[0]) == "qmgr",
 	})
+}
+
+// talk tells a session's client who it is, and repeats what it says.
+func talk(_ context.Context, _ *service.Env, s *service.Session) {
+	fmt.Fprintf(s.Conn, "%s %s %d %d %d %s%s\n", s.User, s.Home, os.Getpid(), os.Getuid(), os.Getgid(), s.Tag, s.Input)
+	sc := bufio.NewScanner(s.Conn)
+	for sc.Scan() {
+		fmt.Fprintln(s.Conn, "you said", sc.Text())
+	}
 }
