@@ -66,6 +66,9 @@ func (c *content) open() {
 	t := &s.tx
 	f := &s.facts
 	b := cleanup.Begin{Flags: s.set.flags, Prepend: t.eff.Prepend, Redirect: t.eff.Redirect, FilterTo: t.eff.Filter, AddBCC: t.eff.BCC}
+	if b.FilterTo == "" {
+		b.FilterTo = s.set.contentFilter
+	}
 	if t.eff.Hold {
 		b.Flags |= cleanup.Hold
 	}

@@ -456,6 +456,17 @@ func TestPrependAndFilter(t *testing.T) {
 	}
 }
 
+func TestContentFilter(t *testing.T) {
+	f := start(t, "content_filter = scan:[127.0.0.1]:10024\n")
+	p := f.dial()
+	p.envelope()
+	p.expect("DATA", "354 ...")
+	p.expect("x\r\n.", "250 ...")
+	if b := f.queued()[0].begin; b.FilterTo != "scan:[127.0.0.1]:10024" {
+		t.Errorf("filter %q", b.FilterTo)
+	}
+}
+
 func TestDrain(t *testing.T) {
 	f := start(t, "")
 	f.srv.grace = 10 * time.Millisecond

@@ -81,6 +81,7 @@ type settings struct {
 	saslLimit                       int
 	tlsHeader                       bool
 	flags                           cleanup.Flags
+	contentFilter                   string // content_filter; an access table's FILTER overrides it
 
 	connCount, connRate, msgRate, rcptRate, authRate, tlsRate int
 	rateUnit                                                  time.Duration
@@ -118,8 +119,9 @@ func readSettings(env *service.Env) (*settings, error) {
 		authRate: params.SmtpdClientAuthRateLimit.In(c), tlsRate: params.SmtpdClientNewTlsSessionRateLimit.In(c),
 		rateUnit: params.AnvilRateTimeUnit.In(c),
 		prefix4:  params.SmtpdClientIpv4PrefixLength.In(c), prefix6: params.SmtpdClientIpv6PrefixLength.In(c),
-		interfaces: c.Interfaces(),
-		flags:      cleanup.External,
+		interfaces:    c.Interfaces(),
+		contentFilter: params.ContentFilter.In(c),
+		flags:         cleanup.External,
 	}
 	var ok bool
 	if s.bareLF, ok = esmtp.ParseBareLFPolicy(params.SmtpdForbidBareNewline.In(c)); !ok {
