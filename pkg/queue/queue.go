@@ -185,11 +185,32 @@ func (s *Spool) inFolder(queue, id string, op func(path string) error) error {
 	dir := s.folder(queue, id)
 	err := op(dir + "/" + id)
 	if errors.Is(err, unix.ENOENT) && s.depth[queue] > 0 {
-		if os.MkdirAll(dir, 0o700) == nil {
+		if s.makeFolder(queue, dir) == nil {
 			err = op(dir + "/" + id)
 		}
 	}
 	return err
+}
+
+// makeFolder creates the hash levels of a queue down to dir. What root creates,
+// for postsuper(1), belongs to the queue's owner, who must get at it.
+func (s *Spool) makeFolder(queue, dir string) error {
+	base := s.prefix + queue
+	var st unix.Stat_t
+	if err := unix.Stat(base, &st); err != nil {
+		return err
+	}
+	for p := base; len(p) < len(dir); {
+		p = dir[:len(p)+2] // a slash and one digit
+		err := unix.Mkdir(p, 0o700)
+		if err == nil && os.Geteuid() == 0 {
+			err = unix.Lchown(p, int(st.Uid), int(st.Gid))
+		}
+		if err != nil && err != unix.EEXIST {
+			return err
+		}
+	}
+	return nil
 }
 
 // hashDigits gives the hex form of an id's microseconds, as Postfix hashes long
