@@ -31,6 +31,12 @@ func (s *sink) Write(_ maillog.Severity, _ string, _ int, text string) {
 // start serves a password file; the result is a client.
 func start(t *testing.T, users, extra string) (*dovecot.Client, *sink) {
 	t.Helper()
+	_, c, lg := startAuth(t, users, extra)
+	return c, lg
+}
+
+func startAuth(t *testing.T, users, extra string) (*auth, *dovecot.Client, *sink) {
+	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{"users": users, "main.cf": "auth_failure_delay = 0s\n" + extra} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -64,7 +70,7 @@ func start(t *testing.T, users, extra string) (*dovecot.Client, *sink) {
 	}()
 	c := dovecot.NewClient(sock)
 	t.Cleanup(func() { c.Close(); l.Close(); cancel() })
-	return c, lg
+	return a, c, lg
 }
 
 func names(t *testing.T, c *dovecot.Client) string {

@@ -160,7 +160,9 @@ func (a authority) Mechs() (l []dovecot.Mech) {
 func (a authority) Begin(q *dovecot.Request) (sasl.Server, bool) {
 	return sasl.NewServer(q.Mech, a.file)
 }
-func (a authority) Result(*dovecot.Request, string, error) time.Duration { return 0 }
+func (a authority) Result(_ context.Context, _ *dovecot.Request, _ string, err error) dovecot.Outcome {
+	return dovecot.Outcome{Err: err}
+}
 
 // withAuth starts a server with users anna:secret.
 func withAuth(t testing.TB, extra string) *fixture {

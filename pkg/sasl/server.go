@@ -24,6 +24,20 @@ var (
 	ErrTemporary   = errors.New("temporary authentication failure") // the backend is in trouble
 )
 
+// Kinds of ErrCredentials, for the server's own log and never for the client.
+var (
+	ErrUnknownUser = reason("unknown user")
+	ErrMismatch    = reason("password mismatch")
+	ErrLocked      = reason("password is locked")
+	ErrOtherUser   = reason("may not act as another user")
+)
+
+// reason is an ErrCredentials that says why.
+type reason string
+
+func (r reason) Error() string        { return string(r) }
+func (r reason) Is(target error) bool { return target == ErrCredentials || target == error(r) }
+
 // ScramKeys are what a server keeps for SCRAM (RFC 5802, section 3).
 type ScramKeys struct {
 	Salt                 []byte
@@ -95,7 +109,7 @@ func (s *plainServer) Next(resp []byte) ([]byte, bool, error) {
 		return nil, false, err
 	}
 	if authz != "" && authz != s.user && authz != name {
-		return nil, false, ErrCredentials // nobody may act as someone else
+		return nil, false, ErrOtherUser
 	}
 	s.user = name
 	return nil, true, nil
@@ -177,13 +191,16 @@ func (s *scramServer) Next(resp []byte) ([]byte, bool, error) {
 		case first:
 			return nil, false, ErrMessage
 		}
-		return nil, false, ErrCredentials
+		return nil, false, ErrMismatch
 	}
 	if !s.conv.Done() {
 		return []byte(out), false, nil
 	}
-	if !s.conv.Valid() || s.conv.AuthzID() != "" && s.conv.AuthzID() != s.user {
-		return nil, false, ErrCredentials
+	switch {
+	case !s.conv.Valid():
+		return nil, false, ErrMismatch
+	case s.conv.AuthzID() != "" && s.conv.AuthzID() != s.user:
+		return nil, false, ErrOtherUser
 	}
 	return []byte(out), true, nil
 }

@@ -203,6 +203,13 @@ type Result struct {
 	Fields []string
 }
 
+// Field returns the value of a further field of the server's answer, "" if it
+// has none of that name.
+func (r *Result) Field(key string) string {
+	v, _ := value(r.Fields, key)
+	return v
+}
+
 // Exchange is one authentication in progress.
 type Exchange struct {
 	cc *clientConn
@@ -246,7 +253,12 @@ func (cc *clientConn) open() *Exchange {
 }
 
 func (x *Exchange) line(q Request) string {
-	f := []string{"AUTH", strconv.FormatUint(uint64(x.id), 10), q.Mech, "service=" + q.Service, "nologin"}
+	f := []string{"AUTH", strconv.FormatUint(uint64(x.id), 10), q.Mech, "service=" + q.Service}
+	if q.Program == "" {
+		f = append(f, "nologin")
+	} else {
+		f = append(f, "session_program="+q.Program)
+	}
 	for _, kv := range [][2]string{{"lip", q.LocalIP}, {"rip", q.RemoteIP}, {"lport", q.LocalPort}, {"rport", q.RemotePort}} {
 		if kv[1] != "" {
 			f = append(f, kv[0]+"="+kv[1])

@@ -70,8 +70,13 @@ type Request struct {
 	LocalPort  string
 	RemoteIP   string
 	RemotePort string
-	Secured    bool   // TLS, or a local connection
-	Initial    []byte // initial response; nil for none
+	Secured    bool // TLS, or a local connection
+	// Program, of login, is the session program that the user is to get. auth
+	// announces the user to master and answers success with a field "cookie". Not
+	// "session", which is what Dovecot's programs call their identifier of a
+	// connection.
+	Program string
+	Initial []byte // initial response; nil for none
 }
 
 // escape makes a value fit for one field.

@@ -46,7 +46,13 @@ func (h handler) Begin(q *Request) (sasl.Server, bool) {
 	}
 	return sasl.NewServer(q.Mech, h.v)
 }
-func (h handler) Result(*Request, string, error) time.Duration { return 0 }
+func (h handler) Result(_ context.Context, q *Request, _ string, err error) Outcome {
+	o := Outcome{Err: err}
+	if err == nil && q.Program != "" {
+		o.User, o.Fields = "Anna", []string{"cookie=" + q.Program + "\tx"}
+	}
+	return o
+}
 
 // serve listens; the result is the socket's path.
 func serve(t testing.TB, s *Server) string {
@@ -102,6 +108,10 @@ func TestClientAndServer(t *testing.T) {
 		if err != nil || r.Done != want.Done || r.OK != want.OK || r.User != want.User || r.Temp != want.Temp || r.Reason != want.Reason {
 			t.Errorf("%q: %+v, %v; want %+v", in, r, err, want)
 		}
+	}
+	_, r, err := c.Start(ctx, Request{Mech: "PLAIN", Program: "imapd", Initial: []byte("\x00anna\x00secret")})
+	if err != nil || r.User != "Anna" || r.Field("cookie") != "imapd\tx" || r.Field("resp") != "" {
+		t.Errorf("%+v %v", r, err)
 	}
 	x, r, err := c.Start(ctx, Request{Mech: "LOGIN"})
 	if err != nil || r.Done || string(r.Data) != "Username:" {

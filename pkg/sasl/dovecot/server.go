@@ -22,9 +22,17 @@ type Handler interface {
 	Mechs() []Mech
 	// Begin starts an exchange; ok is false if the mechanism is not on offer.
 	Begin(q *Request) (s sasl.Server, ok bool)
-	// Result is told the end of each exchange, and how long the answer must be
-	// delayed is its answer. err is nil for success.
-	Result(q *Request, user string, err error) time.Duration
+	// Result is told the end of each exchange and says what the client is told. err
+	// is nil for success.
+	Result(ctx context.Context, q *Request, user string, err error) Outcome
+}
+
+// Outcome is a Handler's last word on an exchange.
+type Outcome struct {
+	User   string        // "" means the name that the mechanism found
+	Fields []string      // success: further "key=value" fields of the answer
+	Err    error         // nil for success; a success may still become a failure here
+	Delay  time.Duration // how long the answer waits
 }
 
 // Server serves the protocol.
@@ -178,8 +186,12 @@ func (sc *serverConn) request(f []string) error {
 		}
 		return nil
 	case "AUTH":
-		if x != nil || len(f) < 3 || len(sc.open) >= maxExchanges {
+		if x != nil || len(f) < 3 {
 			return ErrProtocol
+		}
+		if len(sc.open) >= maxExchanges {
+			go sc.write(join("FAIL", id, "temp"))
+			return nil
 		}
 		x = &serverExchange{}
 		var err error
@@ -231,8 +243,13 @@ func (sc *serverConn) step(id string, x *serverExchange, msg []byte) {
 		return
 	}
 	user := x.s.User()
-	if d := sc.h.Result(&x.q, user, err); d > 0 {
-		t := time.NewTimer(d)
+	out := sc.h.Result(sc.ctx, &x.q, user, err)
+	err = out.Err
+	if out.User != "" {
+		user = out.User
+	}
+	if out.Delay > 0 {
+		t := time.NewTimer(out.Delay)
 		select {
 		case <-t.C:
 		case <-sc.ctx.Done():
@@ -256,7 +273,7 @@ func (sc *serverConn) step(id string, x *serverExchange, msg []byte) {
 		if challenge != nil {
 			f = append(f, "resp="+encode64(challenge))
 		}
-		sc.write(join(f...))
+		sc.write(join(append(f, out.Fields...)...))
 		return
 	}
 	f := []string{"FAIL", id}
@@ -283,7 +300,8 @@ func parseRequest(f []string) (q Request, err error) {
 			q.Secured = true
 		}
 	}
-	for key, dst := range map[string]*string{"service": &q.Service, "lip": &q.LocalIP, "rip": &q.RemoteIP, "lport": &q.LocalPort, "rport": &q.RemotePort} {
+	for key, dst := range map[string]*string{"service": &q.Service, "lip": &q.LocalIP, "rip": &q.RemoteIP, "lport": &q.LocalPort, "rport": &q.RemotePort,
+		"session_program": &q.Program} {
 		*dst, _ = value(f[1:], key)
 	}
 	if r, ok := value(f[1:], "resp"); ok {

@@ -124,6 +124,15 @@ var decoder = sync.OnceValues(func() (*crypt.Decoder, error) {
 // hashing bounds the checks that run at a time.
 var hashing = make(chan struct{}, max(2, runtime.NumCPU()))
 
+// locked tells that no password fits.
+func (u *User) locked() bool {
+	switch u.Scheme {
+	case "PLAIN", "CLEARTEXT", "SCRAM-SHA-256":
+		return false
+	}
+	return u.Hash == "" || u.Hash[0] == '*' || u.Hash[0] == '!'
+}
+
 // Match checks a password against a user's hash. An error is a hash that
 // cannot be read.
 func (u *User) Match(password string) (ok bool, err error) {
@@ -143,8 +152,8 @@ func (u *User) Match(password string) (ok bool, err error) {
 		return subtle.ConstantTimeCompare(got.StoredKey, k.StoredKey) == 1, nil
 	}
 	h := u.Hash
-	if h == "" || h[0] == '*' || h[0] == '!' {
-		return false, nil // locked
+	if u.locked() {
+		return false, nil
 	}
 	if h[0] != '$' {
 		return false, fmt.Errorf("line %d: not a known hash", u.Line) // DES
@@ -215,6 +224,11 @@ func HashScram(password string) (string, error) {
 // File is a password file that is read again when it changes. It implements
 // sasl.Verifier and is safe for concurrent use.
 type File struct {
+	// Realm is the domain that a login name may have or lack: where the file has
+	// USER, USER@Realm is that user too, and the other way round. Empty for none.
+	// It must not change once the file is in use.
+	Realm string
+
 	path   string
 	stale  func(error) // told when a changed file cannot be read
 	secret []byte      // makes the salts of users who do not exist
@@ -252,9 +266,10 @@ func (f *File) load() error {
 	f.users, f.id = users, fileID(st)
 	f.scramOK = len(order) > 0
 	f.dummy = &User{Scheme: "SCRAM-SHA-256", Hash: strings.TrimPrefix(f.fakeHash("dummy"), "{SCRAM-SHA-256}")}
-	for i, u := range order {
-		if i == 0 {
-			f.dummy = u
+	chosen := false
+	for _, u := range order {
+		if !chosen && !u.locked() {
+			f.dummy, chosen = u, true
 		}
 		f.scramOK = f.scramOK && (u.Scheme == "SCRAM-SHA-256" || u.Scheme == "PLAIN" || u.Scheme == "CLEARTEXT")
 	}
@@ -290,9 +305,18 @@ func (f *File) find(user string) (u, dummy *User) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.refresh()
-	if u = f.users[user]; u == nil {
-		// A name is often written with other case or with the domain.
-		u = f.users[strings.ToLower(user)]
+	if u = f.users[user]; u != nil {
+		return u, f.dummy
+	}
+	// A name is often written with other case, or with or without the domain.
+	low := strings.ToLower(user)
+	if u = f.users[low]; u != nil || f.Realm == "" {
+		return u, f.dummy
+	}
+	if local, domain, ok := strings.Cut(low, "@"); !ok {
+		u = f.users[low+"@"+strings.ToLower(f.Realm)]
+	} else if strings.EqualFold(domain, f.Realm) {
+		u = f.users[local]
 	}
 	return u, f.dummy
 }
@@ -317,14 +341,18 @@ func (f *File) Verify(user, password string) (string, error) {
 	u, dummy := f.find(user)
 	if u == nil {
 		dummy.Match(password) // only its time matters
-		return "", sasl.ErrCredentials
+		return "", sasl.ErrUnknownUser
 	}
 	ok, err := u.Match(password)
 	if err != nil {
 		return "", fmt.Errorf("%w: %s, user %q: %v", sasl.ErrTemporary, f.path, u.Name, err)
 	}
-	if !ok {
-		return "", sasl.ErrCredentials
+	switch {
+	case !ok && u.locked():
+		dummy.Match(password)
+		return "", sasl.ErrLocked
+	case !ok:
+		return "", sasl.ErrMismatch
 	}
 	return u.Name, nil
 }
