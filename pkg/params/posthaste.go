@@ -4,13 +4,25 @@ import "posthaste/pkg/config"
 
 // Parameters that Postfix does not have.
 var (
-	AuthDefaultRealm    = config.String{Name: "auth_default_realm", Default: "$mydomain", Note: "domain that a login name may have or lack: a line for USER in the password file serves USER@auth_default_realm too, and the other way round; empty for none"}
-	AuthFailureDelay    = config.Time{Name: "auth_failure_delay", Default: "2s", Unit: 's', Max: 60, Note: "how long auth(8) waits before it answers a failed attempt; doubles with each failure of a client or for a user name, up to eight times"}
-	AuthMechanisms      = config.String{Name: "auth_mechanisms", Default: "plain login scram-sha-256", MinLen: 1, Note: "SASL mechanisms that auth(8) offers; scram-sha-256 only while every user of the password file has a SCRAM-SHA-256 or PLAIN value"}
-	AuthPasswdFile      = config.String{Name: "auth_passwd_file", Default: "$config_directory/users", MinLen: 1, Note: "password file of auth(8): user:{SCHEME}hash:uid:gid:gecos:home:shell:extra"}
-	AuthClientUsers     = config.String{Name: "auth_client_users", Note: "users, by name or number, whose programs may ask the auth service besides our own smtpd: an Exim or Postfix that uses it as its Dovecot SASL server"}
-	MaillogJson         = config.Bool{Name: "maillog_json", Default: "no", Note: "write each log event as one JSON object instead of Postfix's line"}
-	QueueSyncfs         = config.String{Name: "queue_syncfs", Default: "auto", MinLen: 1, Note: "whether many messages that arrive at the same time are made durable by one syncfs: auto (if the queue's file system, ext4 with a journal or xfs, holds nothing but mail), yes or no"}
-	ResolverNameservers = config.String{Name: "resolver_nameservers", Note: "name servers that resolver(8) and programs with a network of their own ask, as address or address:port; empty means those of /etc/resolv.conf"}
-	RoleUidBase         = config.Int{Name: "role_uid_base", Default: "0", Note: "first of the consecutive user and group IDs that the programs run under when master is root; 0 means the named system users (posthaste, posthaste-smtpd, ...)"}
+	AuthDefaultRealm             = config.String{Name: "auth_default_realm", Default: "$mydomain", Note: "domain that a login name may have or lack: a line for USER in the password file serves USER@auth_default_realm too, and the other way round; empty for none"}
+	AuthFailureDelay             = config.Time{Name: "auth_failure_delay", Default: "2s", Unit: 's', Max: 60, Note: "how long auth(8) waits before it answers a failed attempt; doubles with each failure of a client or for a user name, up to eight times"}
+	AuthMechanisms               = config.String{Name: "auth_mechanisms", Default: "plain login scram-sha-256", MinLen: 1, Note: "SASL mechanisms that auth(8) offers; scram-sha-256 only while every user of the password file has a SCRAM-SHA-256 or PLAIN value"}
+	AuthPasswdFile               = config.String{Name: "auth_passwd_file", Default: "$config_directory/users", MinLen: 1, Note: "password file of auth(8): user:{SCHEME}hash:uid:gid:gecos:home:shell:extra"}
+	AuthClientUsers              = config.String{Name: "auth_client_users", Note: "users, by name or number, whose programs may ask the auth service besides our own smtpd: an Exim or Postfix that uses it as its Dovecot SASL server"}
+	LoginClientAuthFailureLimit  = config.Int{Name: "login_client_auth_failure_limit", Default: "100", Note: "failed logins of one client address within anvil_rate_time_unit after which login(8) lets it try no more; 0 for no limit"}
+	LoginClientConnectionLimit   = config.Int{Name: "login_client_connection_count_limit", Default: "100", Note: "connections of one client address that may be waiting to log in; beyond it the oldest is closed; 0 for no limit"}
+	LoginDisablePlaintextAuth    = config.Bool{Name: "login_disable_plaintext_auth", Default: "yes", Note: "whether login(8) refuses passwords in plain text on connections that neither use TLS nor come from the same host"}
+	LoginGreeting                = config.String{Name: "login_greeting", Default: "$myhostname ready", MinLen: 1, Note: "text of the IMAP and POP3 greetings"}
+	LoginSessionAuthFailureLimit = config.Int{Name: "login_session_auth_failure_limit", Default: "10", Min: 1, Note: "failed logins after which login(8) closes a connection"}
+	LoginSyslogName              = config.String{Name: "login_syslog_name", Default: "dovecot", MinLen: 1, Note: "log tag of login(8), whose lines have Dovecot's form, so that fail2ban and others understand them"}
+	LoginTimeout                 = config.Time{Name: "login_timeout", Default: "180s", Unit: 's', Min: 1, Note: "how long a client of login(8) may take from connection to login"}
+	LoginTlsCertFile             = config.String{Name: "login_tls_cert_file", Default: "$smtpd_tls_cert_file", Note: "certificate of the IMAP and POP3 servers, with its issuers"}
+	LoginTlsChainFiles           = config.String{Name: "login_tls_chain_files", Default: "$smtpd_tls_chain_files", Note: "files with keys and certificates of the IMAP and POP3 servers, in place of login_tls_cert_file and login_tls_key_file"}
+	LoginTlsKeyFile              = config.String{Name: "login_tls_key_file", Default: "$smtpd_tls_key_file", Note: "private key of the IMAP and POP3 servers"}
+	LoginTlsProtocols            = config.String{Name: "login_tls_protocols", Default: ">=TLSv1.2", Note: "TLS protocols of the IMAP and POP3 servers"}
+	MaillogJson                  = config.Bool{Name: "maillog_json", Default: "no", Note: "write each log event as one JSON object instead of Postfix's line"}
+	Pop3dTimeout                 = config.Time{Name: "pop3d_timeout", Default: "600s", Unit: 's', Min: 1, Note: "how long a POP3 client may be silent after login; RFC 1939 wants ten minutes at least"}
+	QueueSyncfs                  = config.String{Name: "queue_syncfs", Default: "auto", MinLen: 1, Note: "whether many messages that arrive at the same time are made durable by one syncfs: auto (if the queue's file system, ext4 with a journal or xfs, holds nothing but mail), yes or no"}
+	ResolverNameservers          = config.String{Name: "resolver_nameservers", Note: "name servers that resolver(8) and programs with a network of their own ask, as address or address:port; empty means those of /etc/resolv.conf"}
+	RoleUidBase                  = config.Int{Name: "role_uid_base", Default: "0", Note: "first of the consecutive user and group IDs that the programs run under when master is root; 0 means the named system users (posthaste, posthaste-smtpd, ...)"}
 )
