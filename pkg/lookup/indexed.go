@@ -117,7 +117,7 @@ func (t *indexed) acquire() (*version, error) {
 	}
 }
 
-// reopen tries, once a second, to open a table that could not be opened.
+// reopen tries, once in retryEvery, to open a table that could not be opened.
 func (t *indexed) reopen() (*version, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -126,7 +126,7 @@ func (t *indexed) reopen() (*version, error) {
 		if now < t.retry.Load() {
 			return nil, fmt.Errorf("is unavailable: %s", t.lastErr)
 		}
-		t.retry.Store(now + checkEvery)
+		t.retry.Store(now + retryEvery)
 		if err := t.open(); err != nil {
 			t.trouble(err)
 			return nil, err

@@ -198,9 +198,9 @@ func TestMapsDegrade(t *testing.T) {
 
 // at makes tables look at their files at every query.
 func at(t testing.TB, every int64) {
-	was := checkEvery
-	checkEvery = every
-	t.Cleanup(func() { checkEvery = was })
+	was, wasRetry := checkEvery, retryEvery
+	checkEvery, retryEvery = every, every
+	t.Cleanup(func() { checkEvery, retryEvery = was, wasRetry })
 }
 
 func TestIndexReplacedWhileInUse(t *testing.T) {

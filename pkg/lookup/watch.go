@@ -7,8 +7,14 @@ import (
 	"time"
 )
 
-// checkEvery is how often a table may look whether its file changed.
-var checkEvery = int64(time.Second)
+// checkEvery is how often a table may look whether its file changed. A program
+// must not see an old version long after another has acted on the new one: mail
+// that smtpd took for a new address would be bounced by the program that
+// delivers it. An fstat costs 0.2 µs.
+var checkEvery = int64(2 * time.Millisecond)
+
+// retryEvery is how often a table that could not be opened is tried again.
+var retryEvery = int64(time.Second)
 
 // stamp identifies a version of a file.
 type stamp struct {
@@ -26,7 +32,7 @@ func (s stamp) same(o stamp) bool {
 	return s.dev == o.dev && s.ino == o.ino && s.size == o.size && s.mtime == o.mtime
 }
 
-// watch notices, at most once a second, that an open file was changed or
+// watch notices, at most once in checkEvery, that an open file was changed or
 // replaced. It asks the descriptor, not the name: that works inside a chroot or
 // a sandbox too.
 type watch struct {
