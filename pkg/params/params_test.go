@@ -134,8 +134,14 @@ func TestNotes(t *testing.T) {
 		}
 	}
 	for _, n := range used {
-		if !slices.ContainsFunc(All, func(d config.Declared) bool { return d.Decl().Name == n }) {
+		i := slices.IndexFunc(All, func(d config.Declared) bool { return d.Decl().Name == n })
+		if i < 0 {
 			t.Errorf("used.go: %s is not declared", n)
+			continue
+		}
+		// postconf(5) is made from it.
+		if note := All[i].Decl().Note; note == "" || strings.HasSuffix(note, ".") || strings.TrimSpace(note) != note {
+			t.Errorf("%s: the note must be a sentence without a full stop: %q", n, note)
 		}
 	}
 	if !IsUsed("myhostname") || IsUsed("nosuch") {

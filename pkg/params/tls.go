@@ -3,7 +3,7 @@ package params
 import "posthaste/pkg/config"
 
 var (
-	TlsAppendDefaultCA               = config.Bool{Name: "tls_append_default_CA", Default: "no"}
+	TlsAppendDefaultCA               = config.Bool{Name: "tls_append_default_CA", Default: "no", Note: "trust the system's certificate authorities besides the configured ones"}
 	TlsConfigFile                    = config.String{Name: "tls_config_file", Default: "default", Handling: "accept-ignore"}
 	TlsConfigName                    = config.String{Name: "tls_config_name", Handling: "accept-ignore"}
 	TlsDaemonRandomBytes             = config.Int{Name: "tls_daemon_random_bytes", Default: "32", Min: 1, Handling: "accept-ignore"}
@@ -29,10 +29,10 @@ var (
 	TlsRandomReseedPeriod            = config.Time{Name: "tls_random_reseed_period", Default: "3600s", Unit: 's', Min: 1, Handling: "accept-ignore"}
 	TlsRandomSource                  = config.String{Name: "tls_random_source", Default: "dev:/dev/urandom", Handling: "accept-ignore", Note: "named in chapter: accept silently and ignore"}
 	TlsRequiredEnable                = config.Bool{Name: "tls_required_enable", Default: "yes"}
-	TlsServerSniMaps                 = config.String{Name: "tls_server_sni_maps"}
+	TlsServerSniMaps                 = config.String{Name: "tls_server_sni_maps", Note: "tables from the name that a client asks for, or .domain above it, to a PEM file of key and certificates; indexed ones are made by postmap -F"}
 	TlsSessionTicketCipher           = config.String{Name: "tls_session_ticket_cipher", Default: "aes-256-cbc", Handling: "accept-ignore"}
 	TlsSslOptions                    = config.String{Name: "tls_ssl_options", Handling: "accept-approximate", Note: "OpenSSL-specific value; map to nearest crypto/tls setting, warn if unmappable"}
 	TlsTraceRateLimit                = config.Int{Name: "tls_trace_rate_limit", Default: "1"}
 	TlsTrustServerCcerts             = config.Bool{Name: "tls_trust_server_ccerts", Default: "no", Handling: "accept-ignore"}
-	TlsWildcardMatchesMultipleLabels = config.Bool{Name: "tls_wildcard_matches_multiple_labels", Default: "yes"}
+	TlsWildcardMatchesMultipleLabels = config.Bool{Name: "tls_wildcard_matches_multiple_labels", Default: "yes", Note: "let *.example.com in a certificate match more than one label"}
 )
