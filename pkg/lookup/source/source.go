@@ -67,6 +67,7 @@ func (l *Lines) Next() (line []byte, number int, err error) {
 
 // physical appends one line without its end to buf.
 func (l *Lines) physical() error {
+	start := len(l.buf)
 	for first := true; ; first = false {
 		part, err := l.r.ReadSlice('\n')
 		if len(part) > 0 && first {
@@ -79,7 +80,7 @@ func (l *Lines) physical() error {
 		switch {
 		case err == nil:
 			l.buf = l.buf[:len(l.buf)-1]
-			if n := len(l.buf); n > 0 && l.buf[n-1] == '\r' {
+			if n := len(l.buf); n > start && l.buf[n-1] == '\r' {
 				l.buf = l.buf[:n-1]
 			}
 			return nil
