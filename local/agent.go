@@ -78,7 +78,7 @@ type agent struct {
 type message struct {
 	*task
 	file  *os.File
-	spool *os.File // taskSpool; taskInclude of a file that only root may read
+	spool *os.File // taskSpool
 }
 
 func (m *message) content() *io.SectionReader {
@@ -217,18 +217,14 @@ func (a *agent) forward(m *message, r *reply) bool {
 }
 
 // include reads an :include: file. Who owns it was checked by the dispatcher,
-// which chose this worker; it is checked again on the open file. The dispatcher
-// opens root's own lists itself, and leaves reading them to us.
+// which chose this worker; it is checked again on the open file.
 func (a *agent) include(m *message, r *reply) error {
 	const dsn, text = "5.3.5", "mail system configuration error"
 	bad := func(format string, args ...any) error {
 		r.warn(format, args...)
 		return &dsncode.Error{DSN: dsn, Text: text}
 	}
-	f, err := m.spool, error(nil)
-	if f == nil {
-		f, err = os.OpenFile(m.Target, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	}
+	f, err := os.OpenFile(m.Target, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		if c := dsncode.FromErrno(err, dsn); c != dsn {
 			return dsncode.New(c, "cannot open include file: %w", err)

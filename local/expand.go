@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -83,7 +82,9 @@ func newExpansion(d *dispatcher, j *delivery.Job, i int) *expansion {
 // run delivers to everything that the recipient stands for.
 func (x *expansion) run(ctx context.Context) {
 	x.recipient(ctx, attr{rcpt: x.orig, sender: x.j.Message.Sender})
-	if x.worst() == envelope.Sent {
+	// A destination that fails for good must not keep the mail from the others:
+	// this recipient is not tried again.
+	if x.worst() != envelope.Deferred {
 		x.submit(ctx)
 	}
 }
@@ -512,7 +513,6 @@ func (x *expansion) include(ctx context.Context, a attr, path string) {
 		return
 	}
 	owner := int32(-1)
-	var rootFile *os.File
 	if a.rights == nil && x.d.euid == 0 {
 		// Named by root's alias: the file's owner gets what its destinations can do,
 		// or he would have the default account.
@@ -521,16 +521,10 @@ func (x *expansion) include(ctx context.Context, a attr, path string) {
 			config("unable to lookup :include: file %s: %v", path, err)
 			return
 		}
-		owner = int32(st.Uid)
-		if st.Uid == 0 {
-			f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-			if err != nil {
-				config("cannot open include file %s: %v", path, err)
-				return
-			}
-			defer f.Close()
-			rootFile = f
-		} else {
+		// Root's files are opened with default_privs, not with root's rights: what
+		// lies at the path may be a link that a user made, to a file that only root
+		// may read, and what it says would go into a report.
+		if owner = int32(st.Uid); st.Uid != 0 {
 			u, err := x.d.users.LookupUID(st.Uid)
 			if err != nil || u == nil {
 				x.warnf("cannot find username for uid %d, which owns :include: file %s", st.Uid, path)
@@ -550,7 +544,7 @@ func (x *expansion) include(ctx context.Context, a attr, path string) {
 	if !x.d.set.propInclude {
 		a.unmatched = ""
 	}
-	rep := x.d.perform(ctx, x.j, a.rights, &task{Kind: taskInclude, Num: x.orig.Num, Target: path, Owner: owner}, rootFile)
+	rep := x.d.perform(ctx, x.j, a.rights, &task{Kind: taskInclude, Num: x.orig.Num, Target: path, Owner: owner}, nil)
 	if rep.DSN != "" {
 		x.fail(&a, rep.DSN, rep.Text)
 		return

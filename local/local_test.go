@@ -242,6 +242,7 @@ inc: :include:DIR/list
 empty: ,
 loop1: loop2
 loop2: loop1
+partly: nobody-here@mx.test, someone@other.example
 `)
 	home := func(u string) int { return len(f.maildir(f.dir + "/home/" + u + "/Maildir")) }
 	f.want(f.one(simple, "one@mx.test"), envelope.Sent, "2.0.0", "maildir")
@@ -272,6 +273,11 @@ loop2: loop1
 	got = f.mail.all()
 	if len(got) != 2 || len(got[1].rcpts) != 3 || got[1].begin.Message.Sender != "owner-staff@mx.test" {
 		t.Errorf("list with an owner: %+v", got[1])
+	}
+	// A member that does not exist does not keep the mail from the others.
+	f.want(f.one(simple, "partly@mx.test"), envelope.Bounced, "5.1.1", "unknown user")
+	if got = f.mail.all(); len(got) != 3 || len(got[2].rcpts) != 1 || got[2].rcpts[0].Address != "someone@other.example" {
+		t.Errorf("list with an unknown member: %+v", got)
 	}
 	f.want(f.one(simple, "cmd+ext@mx.test"), envelope.Sent, "2.0.0", "delivered to command: cat")
 	out := read(t, f.dir+"/home/nobody/out")

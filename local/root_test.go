@@ -109,10 +109,20 @@ rootinc: :include:DIR/rootlist
 	if got := owner("inc"); got != f.uids["alice"] {
 		t.Errorf("alice's :include: runs as %d, want alice", got)
 	}
-	write(t, f.dir+"/rootlist", `"|id -u > `+f.dir+`/out/rootinc"`+"\n", 0o600, 0)
+	write(t, f.dir+"/rootlist", `"|id -u > `+f.dir+`/out/rootinc"`+"\n", 0o644, 0)
 	f.want(f.one(simple, "rootinc@mx.test"), envelope.Sent, "2.0.0", "command")
 	if got := owner("rootinc"); got != f.uids["nobody"] {
 		t.Errorf("root's :include: runs as %d, want default_privs", got)
+	}
+	// A user who can put a link in the list's place does not get at what only
+	// root may read: its lines would come back in a report.
+	write(t, f.dir+"/shadow", "root:hash:1\n", 0o600, 0)
+	os.Remove(f.dir + "/out/alices")
+	if err := os.Symlink(f.dir+"/shadow", f.dir+"/out/alices"); err != nil {
+		t.Fatal(err)
+	}
+	if o := f.one(simple, "inc@mx.test"); o.Status != envelope.Bounced || strings.Contains(o.Reason, "hash") || !strings.Contains(o.Reason, "configuration error") {
+		t.Errorf("a link in the place of an :include: file: %+v", o)
 	}
 	write(t, f.dir+"/home/dave/.forward", `"|id > `+f.dir+`/out/fwd"`+"\n", 0o644, f.uids["dave"])
 	f.want(f.one(simple, "dave@mx.test"), envelope.Sent, "2.0.0", "command")
