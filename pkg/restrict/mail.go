@@ -168,13 +168,8 @@ func (r *run) unlisted(addr string, sender bool) verdict {
 	if err != nil {
 		return r.lookupFailure(r.p.quote(addr), err)
 	}
-	if p := rt.Problem; p != nil {
-		code := 550
-		if p.Temp {
-			code = 450
-		}
-		return r.refuse(code, p.DSN, text+p.Text, false)
-	}
+	// Listed knows what cleanup will make of the address: in a virtual alias
+	// domain every route ends in an error, that of known addresses too.
 	listed, p, err := r.p.deps.Router.Listed(full)
 	if err != nil {
 		return r.lookupFailure(r.p.quote(addr), err)
