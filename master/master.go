@@ -109,7 +109,8 @@ func (m *master) configure(cfg *config.Config) error {
 		}
 		return err
 	}
-	for _, e := range f.Entries {
+	entries := append(f.Entries, implied(f.Entries)...)
+	for _, e := range entries {
 		if builtin[e.Command] || builtinName[e.Name] {
 			continue
 		}
@@ -136,7 +137,7 @@ func (m *master) configure(cfg *config.Config) error {
 		}
 		next[e.Name+"/"+e.Type] = s
 	}
-	for _, e := range f.Entries {
+	for _, e := range entries {
 		if s := next[e.Name+"/"+e.Type]; s != nil {
 			s.entry = e
 		}
@@ -174,6 +175,17 @@ func (m *master) configure(cfg *config.Config) error {
 		m.schedule(s, true)
 	}
 	return nil
+}
+
+// implied returns the services that the others cannot do without and that a
+// master.cf written for Postfix does not have.
+func implied(entries []mastercf.Entry) (l []mastercf.Entry) {
+	for _, name := range []string{"resolver", "auth"} {
+		if !slices.ContainsFunc(entries, func(e mastercf.Entry) bool { return e.Name == name && e.Type == "unix" }) {
+			l = append(l, mastercf.Entry{Name: name, Type: "unix", Private: true, Unpriv: true, Command: name})
+		}
+	}
+	return l
 }
 
 // openCommon opens what every child inherits, and the poller.

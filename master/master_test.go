@@ -206,6 +206,20 @@ func TestOnDemand(t *testing.T) {
 	}
 }
 
+// TestImplied: a master.cf of Postfix's has no resolver, which programs without
+// Internet sockets need.
+func TestImplied(t *testing.T) {
+	w := newWorld(t, oneService).start()
+	for _, name := range []string{"resolver", "auth"} {
+		c, err := net.Dial("unix", filepath.Join(w.dir, "q/private", name))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		c.Close()
+	}
+}
+
 func TestSessionLimit(t *testing.T) {
 	w := newWorld(t, "discard unix - - n - 2 discard\n").start()
 	a, b, c := w.dial("discard"), w.dial("discard"), w.dial("discard")
