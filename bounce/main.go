@@ -29,7 +29,7 @@
 //
 // # Security
 //
-// Bounce runs under the queue's identity, in no Internet sockets. It gets
+// Bounce runs under the queue's identity, without Internet sockets. It gets
 // a read-only descriptor of the message with each request, copies from it and
 // does not interpret it. It dials public/cleanup alone.
 //

@@ -50,7 +50,7 @@
 //
 // # Security
 //
-// Qmgr runs under the queue's identity, in no Internet sockets. It reads
+// Qmgr runs under the queue's identity, without Internet sockets. It reads
 // and writes the queue, reads the tables that route mail, and dials the
 // transports' sockets. It does not look at the content of messages.
 //
