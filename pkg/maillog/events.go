@@ -352,3 +352,69 @@ type Line struct{ ID, Message string }
 
 func (e Line) Queue() string { return e.ID }
 func (e Line) Text() string  { return e.Message }
+
+// LoginPeer is what Dovecot's lines about a login say of the connection.
+type LoginPeer struct {
+	User, Method string // "" if nobody tried
+	Remote       string // address
+	Local        string
+	TLS          bool
+	Secured      bool   // no TLS, but the same host
+	Note         string // at the end: trouble with TLS
+}
+
+func (p LoginPeer) text(b *strings.Builder) {
+	b.WriteString("user=<")
+	b.WriteString(strings.NewReplacer("<", "?", ">", "?").Replace(p.User))
+	b.WriteString(">")
+	if p.Method != "" {
+		b.WriteString(", method=" + p.Method)
+	}
+	b.WriteString(", rip=" + p.Remote + ", lip=" + p.Local)
+	switch {
+	case p.TLS:
+		b.WriteString(", TLS")
+	case p.Secured:
+		b.WriteString(", secured")
+	}
+	if p.Note != "" {
+		b.WriteString(", " + strings.NewReplacer("<", "?", ">", "?").Replace(p.Note))
+	}
+}
+
+// Login is login's line for a session that was handed to its program, in
+// Dovecot's form. Service is "imap" or "pop3".
+type Login struct {
+	Service string
+	LoginPeer
+}
+
+func (Login) Queue() string { return "" }
+func (e Login) Text() string {
+	var b strings.Builder
+	b.WriteString(e.Service + "-login: Login: ")
+	e.text(&b)
+	return b.String()
+}
+
+// LoginEnd is login's line for a connection that ended without a login, in
+// Dovecot's form: fail2ban looks for it. Tries describes the attempts: "auth
+// failed, 1 attempts in 2 secs", "no auth attempts in 5 secs".
+type LoginEnd struct {
+	Service string
+	Why     string // "Connection closed", "Inactivity"; may be ""
+	Tries   string
+	LoginPeer
+}
+
+func (LoginEnd) Queue() string { return "" }
+func (e LoginEnd) Text() string {
+	var b strings.Builder
+	b.WriteString(e.Service + "-login: Disconnected")
+	if e.Why != "" {
+		b.WriteString(": " + e.Why)
+	}
+	b.WriteString(" (" + e.Tries + "): ")
+	e.text(&b)
+	return b.String()
+}

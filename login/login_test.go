@@ -1,0 +1,556 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+const imapCapa = "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE"
+
+func TestIMAP(t *testing.T) {
+	plain := "AGFubmEAc2VjcmV0IHdvcmQ=" // \0anna\0secret word
+	tests := []struct{ name, extra, script string }{
+		{"login", "", `
+			S: * OK [CAPABILITY ` + imapCapa + ` STARTTLS AUTH=PLAIN AUTH=LOGIN] mail.test ready
+			C: a1 capability
+			S: * CAPABILITY ` + imapCapa + ` STARTTLS AUTH=PLAIN AUTH=LOGIN
+			S: a1 OK …
+			C: a2 NOOP
+			S: a2 OK …
+			C: a3 ID ("name" "x" "version" NIL)
+			S: * ID ("name" "Posthaste")
+			S: a3 OK …
+			C: a4 ID NIL
+			S: * ID ("name" "Posthaste")
+			S: a4 OK …
+			C: a5 LOGIN anna "secret word"
+			S: a5 OK welcome
+			C: hello
+			S: HELLO
+			C: QUIT
+			S: BYE
+			EOF`},
+		{"literals", "", `
+			S: * OK …
+			C: a LOGIN {4}
+			S: + OK
+			C: anna {11+}
+			C: secret word
+			S: a OK welcome`},
+		{"authenticate", "", `
+			S: * OK …
+			C: a AUTHENTICATE PLAIN
+			S: +` + " " + `
+			C: ` + plain + `
+			S: a OK welcome`},
+		{"initial response", "", `
+			S: * OK …
+			C: a authenticate plain ` + plain + `
+			S: a OK welcome`},
+		{"mechanism LOGIN", "", `
+			S: * OK …
+			C: a AUTHENTICATE LOGIN
+			S: + VXNlcm5hbWU6
+			C: YW5uYQ==
+			S: + UGFzc3dvcmQ6
+			C: c2VjcmV0IHdvcmQ=
+			S: a OK welcome`},
+		{"failures", "", `
+			S: * OK …
+			C: a LOGIN anna wrong
+			S: a NO [AUTHENTICATIONFAILED] Authentication failed.
+			C: b LOGIN sick x
+			S: b NO [UNAVAILABLE] …
+			C: c AUTHENTICATE PLAIN
+			S: +` + " " + `
+			C: *
+			S: c BAD Authentication aborted by client.
+			C: d AUTHENTICATE PLAIN
+			S: +` + " " + `
+			C: !!!
+			S: d BAD …
+			C: e AUTHENTICATE PLAIN !!!
+			S: e BAD …
+			C: f AUTHENTICATE TELEPATHY
+			S: f NO …
+			C: g LOGIN anna "secret word"
+			S: g OK welcome`},
+		{"bad commands", "", `
+			S: * OK …
+			C: 
+			S: * BAD …
+			C: a
+			S: a BAD …
+			C: a SELECT INBOX
+			S: a BAD …
+			C: a LOGIN anna
+			S: a BAD …
+			C: a LOGIN "anna secret
+			S: a BAD …
+			C: a ID (("x" "y"))
+			S: a BAD …
+			C: a LOGIN {99999}
+			S: a BAD Error in IMAP command: literal too large
+			C: a NOOP x
+			S: a BAD …
+			C: POST / HTTP/1.1
+			S: POST BAD …
+			C: Host: x
+			S: Host: BAD …
+			S: * BYE Too many invalid commands
+			EOF`},
+		{"huge literal", "", `
+			S: * OK …
+			C: a LOGIN {9223372036854775808+}
+			S: * BYE …
+			EOF`},
+		{"logout", "", `
+			S: * OK …
+			C: a LOGOUT
+			S: * BYE …
+			S: a OK …
+			EOF`},
+		{"too many failures", "login_session_auth_failure_limit = 2\n", `
+			S: * OK …
+			C: a LOGIN anna x
+			S: a NO …
+			C: b LOGIN anna x
+			S: b NO …
+			S: * BYE …
+			EOF`},
+		{"starttls", "", `
+			S: * OK …
+			C: a STARTTLS
+			S: a OK Begin TLS negotiation now.
+			TLS
+			C: b CAPABILITY
+			S: * CAPABILITY ` + imapCapa + ` AUTH=PLAIN AUTH=LOGIN
+			S: b OK …
+			C: c STARTTLS
+			S: c BAD …
+			C: d LOGIN anna "secret word"
+			S: d OK welcome
+			C: hello
+			S: HELLO
+			C: QUIT
+			S: BYE
+			EOF`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, cfg := start(t, "protocol=imap", tt.extra)
+			f.dial().talk(cfg, tt.script)
+		})
+	}
+}
+
+func TestPOP3(t *testing.T) {
+	tests := []struct{ name, extra, script string }{
+		{"user", "", `
+			S: +OK mail.test ready
+			C: USER anna
+			S: +OK
+			C: PASS secret word
+			S:  OK welcome
+			C: stat
+			S: STAT`},
+		{"utf8", "", `
+			S: +OK …
+			C: UTF8
+			S: +OK …
+			C: AUTH PLAIN AGFubmEAc2VjcmV0IHdvcmQ=
+			S: UTF8 OK welcome`},
+		{"auth", "", `
+			S: +OK …
+			C: AUTH
+			S: +OK
+			S: PLAIN
+			S: LOGIN
+			S: .
+			C: AUTH PLAIN =
+			S: -ERR …
+			C: AUTH PLAIN
+			S: +` + " " + `
+			C: *
+			S: -ERR …
+			C: AUTH LOGIN
+			S: + VXNlcm5hbWU6
+			C: YW5uYQ==
+			S: + UGFzc3dvcmQ6
+			C: c2VjcmV0IHdvcmQ=
+			S:  OK welcome`},
+		{"failures", "", `
+			S: +OK …
+			C: PASS x
+			S: -ERR No username given.
+			C: USER anna
+			S: +OK
+			C: PASS x
+			S: -ERR [AUTH] Authentication failed.
+			C: PASS secret word
+			S: -ERR No username given.
+			C: USER sick
+			S: +OK
+			C: PASS x
+			S: -ERR [SYS/TEMP] …
+			C: STAT
+			S: -ERR …
+			C: APOP x y
+			S: -ERR …
+			C: USER
+			S: -ERR …
+			C: QUIT
+			S: +OK …
+			EOF`},
+		{"stls", "", `
+			S: +OK …
+			C: CAPA
+			S: +OK
+			S: CAPA
+			S: TOP
+			S: UIDL
+			S: RESP-CODES
+			S: PIPELINING
+			S: AUTH-RESP-CODE
+			S: EXPIRE NEVER
+			S: STLS
+			S: USER
+			S: SASL PLAIN LOGIN
+			S: UTF8 USER
+			S: IMPLEMENTATION Posthaste
+			S: .
+			C: STLS
+			S: +OK …
+			TLS
+			C: STLS
+			S: -ERR …
+			C: USER anna
+			S: +OK
+			C: PASS secret word
+			S:  OK welcome`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, cfg := start(t, "protocol=pop3", tt.extra)
+			f.dial().talk(cfg, tt.script)
+		})
+	}
+}
+
+func TestWrapper(t *testing.T) {
+	f, cfg := start(t, "protocol=imap tls=wrapper", "")
+	p := f.dial()
+	p.startTLS(cfg)
+	p.talk(cfg, "S: * OK [CAPABILITY "+imapCapa+" AUTH=PLAIN AUTH=LOGIN]…\nC: a LOGIN anna \"secret word\"\nS: a OK welcome")
+	f.mu.Lock()
+	o := f.opens[0]
+	f.mu.Unlock()
+	if !o.TLS || o.Service != "imaps" || o.Tag != "a" || o.Remote != p.c.LocalAddr().String() || o.Local != f.addr {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestPlaintextRefused: from another host, a password in plain text is not
+// even looked at.
+func TestPlaintextRefused(t *testing.T) {
+	for _, tt := range []struct{ protocol, extra, script, log string }{
+		{"imap", "", `
+			S: * OK [CAPABILITY ` + imapCapa + ` STARTTLS LOGINDISABLED] …
+			C: a LOGIN anna "secret word"
+			S: * BAD [ALERT] …
+			S: a NO [PRIVACYREQUIRED] …
+			C: b AUTHENTICATE PLAIN
+			S: * BAD [ALERT] …
+			S: b NO [PRIVACYREQUIRED] …
+			C: c LOGOUT
+			S: * BYE …`, "imap-login: Disconnected: Aborted login by logging out (tried to use disallowed plaintext auth): user=<>, method=PLAIN, rip=192.0.2.7, lip=127.0.0.1"},
+		{"pop3", "", `
+			S: +OK …
+			C: USER anna
+			S: -ERR [AUTH] …
+			C: AUTH PLAIN AGFubmEAc2VjcmV0IHdvcmQ=
+			S: -ERR [AUTH] …
+			C: QUIT
+			S: +OK …`, "pop3-login: Disconnected: Aborted login by logging out (tried to use disallowed plaintext auth): user=<"},
+		{"imap", "login_disable_plaintext_auth = no\n", `
+			S: * OK [CAPABILITY ` + imapCapa + ` STARTTLS AUTH=PLAIN AUTH=LOGIN] …
+			C: a LOGIN anna "secret word"
+			S: a OK welcome`, "imap-login: Login: user=<anna>, method=PLAIN, rip=192.0.2.7, lip=127.0.0.1"},
+	} {
+		f, cfg := start(t, "protocol="+tt.protocol, tt.extra)
+		srv := f.srv
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer nc.Close()
+			c := newClient(t.Context(), srv, nc)
+			c.remote = netip.MustParseAddrPort("192.0.2.7:4000")
+			c.sameBox = false
+			srv.waiting.enter(c)
+			defer srv.waiting.leave(c)
+			c.run()
+		}()
+		f.addr = l.Addr().String()
+		f.dial().talk(cfg, tt.script)
+		<-done
+		l.Close()
+		if !strings.Contains(f.log(), tt.log) {
+			t.Errorf("%s\nwant %s", f.log(), tt.log)
+		}
+	}
+}
+
+// TestInjection: what comes in plain text behind STARTTLS never reaches the
+// session under TLS (CVE-2011-0411 and its kin).
+func TestInjection(t *testing.T) {
+	for _, tt := range []struct{ protocol, start, probe, want string }{
+		{"imap", "a STARTTLS\r\nb NOOP\r\n", "c NOOP\r\n", "c OK NOOP completed."},
+		{"pop3", "STLS\r\nUSER mallory\r\n", "PASS x\r\n", "-ERR No username given."},
+		{"pop3", "USER mallory\r\nSTLS\r\n", "PASS x\r\n", "-ERR No username given."},
+	} {
+		f, cfg := start(t, "protocol="+tt.protocol, "")
+		p := f.dial()
+		p.line()
+		p.send(tt.start)
+		for !strings.Contains(p.line(), "OK Begin TLS") {
+		}
+		p.startTLS(cfg)
+		p.send(tt.probe)
+		if got := p.line(); got != tt.want {
+			t.Errorf("%s: got %q", tt.protocol, got)
+		}
+	}
+}
+
+// TestPipelined: what a client sends behind its login reaches the session.
+func TestPipelined(t *testing.T) {
+	f, _ := start(t, "protocol=pop3", "")
+	p := f.dial()
+	p.send("USER anna\r\nPASS secret word\r\nstat\r\nlist\r\nQUIT\r\n")
+	for _, want := range []string{"+OK mail.test ready", "+OK", " OK welcome", "STAT", "LIST", "BYE", "(EOF)"} {
+		if got := p.line(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestProxy(t *testing.T) {
+	login := func(f *fixture, cfg *tls.Config) (*peer, *tls.Conn) {
+		p := f.dial()
+		p.startTLS(cfg)
+		p.line()
+		p.send("a LOGIN anna \"secret word\"\r\n")
+		if got := p.line(); got != "a OK welcome" {
+			t.Fatal(got)
+		}
+		return p, p.c.(*tls.Conn)
+	}
+	f, cfg := start(t, "protocol=imap tls=wrapper", "")
+	p, c := login(f, cfg)
+	p.send("BULK\r\n")
+	if n, err := io.CopyN(io.Discard, p.r, 1<<20); err != nil {
+		t.Fatal(n, err)
+	}
+	const up = 3<<20 + 17
+	p.send(fmt.Sprintf("COUNT %d\r\n", up))
+	p.c.Write(make([]byte, up))
+	if got, want := p.line(), fmt.Sprintf("GOT %d", up); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	// The client's half of the connection ends; the session's answer still comes.
+	p.send("last")
+	c.CloseWrite()
+	if got := p.line(); got != "END OF INPUT" {
+		t.Errorf("after the client's end: %q", got)
+	}
+	if got := p.line(); got != "(EOF)" {
+		t.Errorf("after the session's end: %q", got)
+	}
+	c.Close()
+	<-f.ended
+	// A client that is cut off: login must end, too.
+	p, c = login(f, cfg)
+	p.send("hello\r\n")
+	p.line()
+	c.NetConn().Close()
+	<-f.ended
+	// Many at a time.
+	done := make(chan bool)
+	for range 20 {
+		go func() {
+			p := f.dial()
+			p.startTLS(cfg)
+			p.send("a LOGIN anna \"secret word\"\r\nBULK\r\nQUIT\r\n")
+			p.line()
+			p.line()
+			n, _ := io.Copy(io.Discard, p.r)
+			done <- n == 1<<20+5
+		}()
+	}
+	for range 20 {
+		if !<-done {
+			t.Error("not the bytes that were sent")
+		}
+	}
+}
+
+func TestMasterRefuses(t *testing.T) {
+	for _, protocol := range []string{"imap", "pop3"} {
+		f, cfg := start(t, "protocol="+protocol, "")
+		f.mu.Lock()
+		f.busy = true
+		f.mu.Unlock()
+		p := f.dial()
+		if protocol == "imap" {
+			p.talk(cfg, "S: * OK…\nC: a LOGIN anna \"secret word\"\nS: a NO [UNAVAILABLE] …\nS: * BYE …\nEOF")
+		} else {
+			p.talk(cfg, "S: +OK…\nC: USER anna\nS: +OK\nC: PASS secret word\nS: -ERR [SYS/TEMP] …\nEOF")
+		}
+		<-f.ended
+		if l := f.log(); !strings.Contains(l, "cannot hand over: master: no room") || !strings.Contains(l, "Disconnected: Internal login failure (") {
+			t.Error(l)
+		}
+	}
+}
+
+func TestAuthGone(t *testing.T) {
+	f, cfg := start(t, "protocol=imap", "")
+	f.srv.auth.Close()
+	f.srv.auth = nil
+	f.srv.auth = newGone(f)
+	f.dial().talk(cfg, "S: * OK [CAPABILITY "+imapCapa+" STARTTLS LOGINDISABLED]…\nC: a LOGIN anna x\nS: a NO [UNAVAILABLE]…")
+}
+
+// TestTimeout: a connection has its time as a whole, however busy it is.
+func TestTimeout(t *testing.T) {
+	for protocol, bye := range map[string]string{"imap": "* BYE Disconnected for inactivity", "pop3": "-ERR Disconnected for inactivity"} {
+		f, _ := start(t, "protocol="+protocol, "login_timeout = 1s\n")
+		p := f.dial()
+		p.line()
+		if got := p.line(); got != bye {
+			t.Errorf("got %q", got)
+		}
+		if got := p.line(); got != "(EOF)" {
+			t.Errorf("got %q", got)
+		}
+		<-f.ended
+		if l := f.log(); !strings.Contains(l, protocol+"-login: Disconnected: Inactivity (no auth attempts in 1 secs): user=<>, rip=127.0.0.1, lip=127.0.0.1, secured") {
+			t.Error(l)
+		}
+	}
+	f, _ := start(t, "protocol=imap tls=wrapper", "login_timeout = 1s\n")
+	f.dial()
+	<-f.ended
+	if l := f.log(); !strings.Contains(l, "TLS handshaking") {
+		t.Error(l)
+	}
+}
+
+// TestFlood: a thousand silent connections neither stop others nor pile up.
+func TestFlood(t *testing.T) {
+	f, cfg := start(t, "protocol=imap", "login_client_connection_count_limit = 50\n")
+	var first *peer
+	for n := range 300 {
+		p := f.dial()
+		if n == 0 {
+			first = p
+		}
+		if got := p.line(); !strings.HasPrefix(got, "* OK ") {
+			t.Fatal(got)
+		}
+	}
+	if got := first.line(); got != "* BYE Too many connections are waiting to log in" {
+		t.Errorf("the oldest was told %q", got)
+	}
+	for range 250 {
+		<-f.ended
+	}
+	f.dial().talk(cfg, "S: * OK …\nC: a LOGIN anna \"secret word\"\nS: a OK welcome")
+	r := f.srv.waiting
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.waiting.Len(); n > 50 {
+		t.Errorf("%d are waiting", n)
+	}
+}
+
+func TestRegistry(t *testing.T) {
+	now := time.Unix(1000, 0)
+	r := newRegistry(10, 3, 2, time.Minute)
+	r.now = func() time.Time { return now }
+	mk := func(addr string) *client {
+		a, b := net.Pipe()
+		t.Cleanup(func() { a.Close(); b.Close() })
+		c := &client{raw: a, key: clientKey(netip.MustParseAddr(addr))}
+		r.enter(c)
+		return c
+	}
+	a := mk("192.0.2.1")
+	a.asking.Store(true) // is logging in just now
+	b := mk("192.0.2.1")
+	c := mk("192.0.2.1")
+	if b.evicted.Load() {
+		t.Error("closed below the limit")
+	}
+	mk("192.0.2.1")
+	if a.evicted.Load() || !b.evicted.Load() || c.evicted.Load() {
+		t.Error("not the oldest idle one was closed")
+	}
+	if !r.in(a) || r.in(b) {
+		t.Error("in")
+	}
+	v6 := mk("2001:db8::1")
+	for range 3 {
+		mk("2001:db8::ffff")
+	}
+	if !v6.evicted.Load() {
+		t.Error("one IPv6 network counts as several clients")
+	}
+	// The whole process: 8 are there, 10 are too many.
+	mk("192.0.2.50")
+	if !c.evicted.Load() {
+		t.Error("a full process closed nobody")
+	}
+	k := clientKey(netip.MustParseAddr("192.0.2.1"))
+	for i := range 2 {
+		if !r.mayTry(k) {
+			t.Error("blocked after", i)
+		}
+		r.failed(k)
+	}
+	if r.mayTry(k) || !r.mayTry(clientKey(netip.MustParseAddr("192.0.2.2"))) {
+		t.Error("limit of failures")
+	}
+	now = now.Add(time.Minute)
+	if !r.mayTry(k) {
+		t.Error("still blocked after the time unit")
+	}
+	if n := newRegistry(0, 0, 0, 0); !n.mayTry(k) {
+		t.Error("0 means no limit")
+	}
+}
+
+func TestFailureLimit(t *testing.T) {
+	f, cfg := start(t, "protocol=imap", "login_client_auth_failure_limit = 2\n")
+	f.dial().talk(cfg, "S: * OK …\nC: a LOGIN x y\nS: a NO [AUTH…\nC: b LOGIN x y\nS: b NO [AUTH…\nC: c LOGIN x y\nS: c NO [UNAVAILABLE] Too many…\nS: * BYE …\nEOF")
+	f.dial().talk(cfg, "S: * OK …\nC: a LOGIN anna \"secret word\"\nS: a NO [UNAVAILABLE] Too many…\nS: * BYE …\nEOF")
+	<-f.ended
+	<-f.ended
+	if l := f.log(); !strings.Contains(l, "imap-login: Disconnected: Too many failures from this address (auth failed, 3 attempts in 0 secs): user=<>, method=PLAIN, rip=127.0.0.1, lip=127.0.0.1, secured") {
+		t.Error(l)
+	}
+}
