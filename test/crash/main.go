@@ -56,7 +56,7 @@ func main() {
 	flag.Int64Var(&o.seed, "seed", time.Now().UnixNano(), "for the random choices")
 	flag.DurationVar(&o.killEvery, "kill-every", 100*time.Millisecond, "mean interval between two kills")
 	flag.DurationVar(&o.drain, "drain", 4*time.Minute, "time the queue has to drain in")
-	flag.IntVar(&o.port, "port-base", 21000, "added to each port")
+	flag.IntVar(&o.port, "port-base", 0, "added to each port; 0 finds one")
 	base := flag.String("dir", "/var/tmp", "where the instance is made")
 	keep := flag.Bool("keep", false, "leave the instance's files")
 	limit := flag.Duration("limit", 15*time.Minute, "give up after so long")

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -153,7 +152,7 @@ func (k *known) with(log []entry) *known {
 // it lets the mail system finish the work there.
 func (b *bench) examine(t *tally, k *known, restart bool) error {
 	t.states++
-	m, err := mount(filepath.Join(b.dev.dir, "crash"), b.o.fs, b.mnt)
+	err := b.mount("crash")
 	var me *mountError
 	if errors.As(err, &me) {
 		t.unmountable++
@@ -169,7 +168,7 @@ func (b *bench) examine(t *tally, k *known, restart bool) error {
 	if err == nil && restart {
 		err = b.finish(t, k)
 	}
-	if e := m.unmount(); err == nil {
+	if e := b.unmount(); err == nil {
 		err = e
 	}
 	return err

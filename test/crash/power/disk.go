@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"strconv"
 	"sync"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 // entry is one event in the life of the recorded disk, in order.
@@ -195,6 +199,8 @@ type device struct {
 	img *image
 	dir string
 	srv *fuse.Server
+
+	minor uint32 // the connection's number for the kernel
 }
 
 func (d *device) OnAdd(ctx context.Context) {
@@ -210,5 +216,29 @@ func newDevice(dir string, size int64) (*device, error) {
 		return nil, err
 	}
 	d.srv = srv
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return nil, err
+	}
+	d.minor = unix.Minor(st.Dev)
+	// Programs that we start must not keep the server's end open.
+	fds, _ := os.ReadDir("/proc/self/fd")
+	for _, f := range fds {
+		if n, err := strconv.Atoi(f.Name()); err == nil && n > 2 {
+			unix.CloseOnExec(n)
+		}
+	}
 	return d, nil
+}
+
+// abort has the kernel fail everything that waits for the disks.
+func (d *device) abort() {
+	const ctl = "/sys/fs/fuse/connections"
+	if _, err := os.Stat(fmt.Sprintf("%s/%d", ctl, d.minor)); err != nil {
+		if unix.Mount("fusectl", ctl, "fusectl", 0, "") != nil {
+			return
+		}
+		defer unix.Unmount(ctl, 0)
+	}
+	os.WriteFile(fmt.Sprintf("%s/%d/abort", ctl, d.minor), []byte("1"), 0)
 }

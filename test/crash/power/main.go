@@ -58,6 +58,8 @@ type bench struct {
 	mnt  string
 	s    *rig.System
 	mail *traffic
+
+	mounted *mounted // what is at mnt now
 }
 
 func main() {
@@ -67,7 +69,7 @@ func main() {
 	flag.IntVar(&o.subsets, "subsets", 2, "random subsets to try after each flush")
 	flag.IntVar(&o.restarts, "restarts", 8, "disks on which the mail system is started again")
 	flag.Int64Var(&o.seed, "seed", time.Now().UnixNano(), "for the random choices")
-	flag.IntVar(&o.port, "port-base", 23000, "added to each port")
+	flag.IntVar(&o.port, "port-base", 0, "added to each port; 0 finds one")
 	size := flag.Int64("size", 400, "size of the disk in MiB")
 	limit := flag.Duration("limit", 12*time.Minute, "give up after so long")
 	flag.Parse()
@@ -95,18 +97,30 @@ func fail(format string, args ...any) {
 	os.Exit(1)
 }
 
-// clean takes everything down that may be up.
+// clean takes everything down that may be up. Whatever hangs on the disks is
+// cut loose after a while: a process that serves a FUSE file and waits for it
+// could not even be killed.
 func (b *bench) clean() {
+	if b.dev != nil {
+		t := time.AfterFunc(30*time.Second, func() { b.dev.abort() })
+		defer t.Stop()
+	}
 	if b.s != nil {
 		b.s.Stop()
 	}
 	if b.mail != nil && b.mail.sink != nil {
 		b.mail.sink.Close()
 	}
-	unix.Unmount(b.mnt, unix.MNT_DETACH)
+	if b.mounted != nil {
+		if err := b.mounted.unmount(); err != nil {
+			fmt.Fprintf(os.Stderr, "power: %v\n", err)
+		}
+	}
 	if b.dev != nil {
-		b.dev.srv.Unmount()
-		unix.Unmount(b.dev.dir, unix.MNT_DETACH)
+		if err := b.dev.srv.Unmount(); err != nil {
+			b.dev.abort()
+			unix.Unmount(b.dev.dir, unix.MNT_DETACH)
+		}
 	}
 	os.RemoveAll(b.dir)
 }
@@ -168,8 +182,7 @@ func (b *bench) system() error {
 // record runs mail through the system and returns where in the record the
 // promises begin.
 func (b *bench) record() (start int, err error) {
-	m, err := mount(filepath.Join(b.dev.dir, "disk"), b.o.fs, b.mnt)
-	if err != nil {
+	if err := b.mount("disk"); err != nil {
 		return 0, err
 	}
 	if b.mail, err = newTraffic(b.o, b.dev.rec); err != nil {
@@ -192,5 +205,17 @@ func (b *bench) record() (start int, err error) {
 	if err := b.s.Stop(); err != nil {
 		return 0, err
 	}
-	return start, m.unmount()
+	return start, b.unmount()
+}
+
+// mount mounts one of the disks.
+func (b *bench) mount(disk string) (err error) {
+	b.mounted, err = mount(filepath.Join(b.dev.dir, disk), b.o.fs, b.mnt)
+	return err
+}
+
+func (b *bench) unmount() error {
+	m := b.mounted
+	b.mounted = nil
+	return m.unmount()
 }

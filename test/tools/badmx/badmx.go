@@ -59,6 +59,7 @@ type Server struct {
 	script Script
 
 	l     net.Listener
+	over  chan bool // closed by Close
 	mu    sync.Mutex
 	mails []*Mail
 	conns map[net.Conn]bool
@@ -72,7 +73,7 @@ func Start(addr string, s Script) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv := &Server{Addr: l.Addr().String(), script: s, l: l, conns: map[net.Conn]bool{}}
+	srv := &Server{Addr: l.Addr().String(), script: s, l: l, conns: map[net.Conn]bool{}, over: make(chan bool)}
 	srv.wg.Add(1)
 	go srv.accept()
 	return srv, nil
@@ -88,11 +89,29 @@ func (s *Server) Port() string {
 func (s *Server) Close() {
 	s.l.Close()
 	s.mu.Lock()
+	select {
+	case <-s.over:
+	default:
+		close(s.over)
+	}
 	for c := range s.conns {
 		c.Close()
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
+}
+
+// pause sleeps, but not longer than the server lives.
+func (s *Server) pause(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.over:
+	}
 }
 
 // Mails returns what was taken so far.
@@ -171,9 +190,7 @@ func (x *session) say(custom, usual string) bool {
 	if custom == "" {
 		custom = usual
 	}
-	if d := x.s.script.PerAnswer; d > 0 {
-		time.Sleep(d)
-	}
+	x.s.pause(x.s.script.PerAnswer)
 	x.out.WriteString(custom)
 	x.out.WriteString("\r\n")
 	return x.r.Buffered() > 0 || x.flush()
@@ -181,12 +198,10 @@ func (x *session) say(custom, usual string) bool {
 
 func (x *session) flush() bool {
 	sc := &x.s.script
-	if sc.RTT > 0 {
-		time.Sleep(sc.RTT)
-	}
+	x.s.pause(sc.RTT)
 	b := x.out.Bytes()
 	for sc.Interval > 0 && len(b) > 0 {
-		time.Sleep(sc.Interval)
+		x.s.pause(sc.Interval)
 		if _, err := x.c.Write(b[:1]); err != nil {
 			return false
 		}

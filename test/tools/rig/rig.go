@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -65,12 +66,35 @@ type System struct {
 	Env    []string
 }
 
+// FreeBase finds a port base on which the ports of an instance are free, below
+// the range from which the kernel gives ports to clients.
+func FreeBase() (int, error) {
+next:
+	for range 200 {
+		base := 11000 + rand.IntN(20500)
+		for _, p := range []int{25, 110, 143, 465, 587, 993, 995} {
+			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(base+p)))
+			if err != nil {
+				continue next
+			}
+			l.Close()
+		}
+		return base, nil
+	}
+	return 0, errors.New("no free ports")
+}
+
 // New makes an instance in dir, which must not exist or be empty, with users
-// user0, user1, … whose password is "test".
+// user0, user1, … whose password is "test". Port base 0 finds a free one.
 func New(dir string, users, portBase int) (*System, error) {
 	bin, err := Bin()
 	if err != nil {
 		return nil, err
+	}
+	if portBase == 0 {
+		if portBase, err = FreeBase(); err != nil {
+			return nil, err
+		}
 	}
 	dir, err = filepath.Abs(dir)
 	if err != nil {
