@@ -305,7 +305,10 @@ func (m *master) schedule(s *service, now bool) {
 func (m *master) wakeup(s *service) {
 	if s.current != nil {
 		s.current.ctl.Send(masterlink.Wakeup)
-		return
+		if s.starting == nil {
+			return
+		}
+		// It may be told to leave before it sees this: its successor looks too.
 	}
 	s.wake = true
 	m.start(s)
