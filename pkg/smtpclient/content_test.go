@@ -126,6 +126,20 @@ func TestGeneric(t *testing.T) {
 	}
 }
 
+// TestGenericExtension: an extension that the pattern leaves out goes on only
+// with propagate_unmatched_extensions.
+func TestGenericExtension(t *testing.T) {
+	for config, want := range map[string]string{
+		"": "me@isp.example",
+		"propagate_unmatched_extensions = canonical, generic\n": "me+ext@isp.example",
+	} {
+		r := newRig(t, false, "recipient_delimiter = +\nsmtp_generic_maps = inline:{u@client.example=me@isp.example}\n"+config)
+		if got, err := r.agent.rewrite("u+ext@client.example"); got != want || err != nil {
+			t.Errorf("%q: got %q (%v), want %q", config, got, err, want)
+		}
+	}
+}
+
 // backend is a server by other people: go-smtp.
 type backend struct{ got chan string }
 

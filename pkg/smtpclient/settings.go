@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,6 +60,7 @@ type settings struct {
 	dummyMailAuth         bool
 	disableConversion     bool
 	quoteEnvelope         bool
+	genericExt            bool // propagate_unmatched_extensions has generic
 
 	cacheOnDemand  bool
 	cacheTime      time.Duration
@@ -148,6 +150,7 @@ func readSettings(cfg *config.Config, lmtp bool) (*settings, error) {
 	}
 	s.assumeFinal = lmtp && params.LmtpAssumeFinal.In(cfg)
 	s.dummyMailAuth = p.yes(&params.SmtpSendDummyMailAuth, &params.LmtpSendDummyMailAuth)
+	s.genericExt = slices.Contains(params.PropagateUnmatchedExtensions.List(cfg), "generic")
 	s.disableConversion = params.DisableMimeOutputConversion.In(cfg)
 	s.quoteEnvelope = p.yes(&params.SmtpQuoteRfc821Envelope, &params.LmtpQuoteRfc821Envelope)
 	s.cacheOnDemand = p.yes(&params.SmtpConnectionCacheOnDemand, &params.LmtpConnectionCacheOnDemand)

@@ -163,8 +163,8 @@ func (a *Agent) rewrite(addr string) (string, error) {
 	if v, err = address.Unquote(v); err != nil {
 		return addr, err
 	}
-	if local, domain = address.Split(v); ext != "" && domain != "" {
-		return local + ext + "@" + domain, nil // propagate_unmatched_extensions = generic
+	if local, domain = address.Split(v); ext != "" && domain != "" && a.s.genericExt {
+		return local + ext + "@" + domain, nil
 	}
 	return v, nil
 }
