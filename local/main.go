@@ -5,7 +5,7 @@
 // Usage: local [generic daemon options]. master(8) starts it; qmgr(8) asks it
 // to deliver.
 //
-// # How a recipient is handled
+// # Description
 //
 // 1. The address is compared with the message's Delivered-To: headers; a match
 // is a loop and bounces with 5.4.6. 2. alias_maps is searched for the local part

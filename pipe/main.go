@@ -4,6 +4,11 @@
 //
 //	name unix - n n - - pipe flags=F user=vmail argv=/path/to/command -f ${sender} ${recipient}
 //
+// # Description
+//
+// Pipe runs a command for each delivery, with the message on its standard input,
+// and takes its exit status for the outcome.
+//
 // # Attributes
 //
 // user=NAME[:GROUP] (required) is the command's identity, never root's and never

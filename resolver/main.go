@@ -33,12 +33,6 @@
 //
 // Problems are logged to the mail log.
 //
-// # Configuration parameters
-//
-//	resolver_nameservers (default: empty)
-//	    Name servers to ask, as address or address:port; empty means those of
-//	    /etc/resolv.conf.
-//
 // # Files
 //
 //	/etc/resolv.conf   name servers, timeout and attempts

@@ -4,7 +4,7 @@
 // Usage: virtual [generic daemon options]. master(8) starts it; qmgr(8) asks it
 // to deliver.
 //
-// # Mailboxes
+// # Description
 //
 // virtual_mailbox_maps gives each address (user+extension@domain, user@domain,
 // then @domain) a path below virtual_mailbox_base: a Maildir if it ends in a

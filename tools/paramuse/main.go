@@ -19,7 +19,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"posthaste/tools/paramuse/internal/use"
+	"posthaste/tools/internal/use"
 )
 
 func main() {

@@ -61,7 +61,7 @@ func Generate(root string) ([]byte, error) {
 
 // Used returns the names of all parameters that some program reads, sorted.
 func Used(root string) ([]string, error) {
-	byGoName, err := declarations(filepath.Join(root, "pkg/params"))
+	byGoName, err := Declarations(filepath.Join(root, "pkg/params"))
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +101,8 @@ func Used(root string) ([]string, error) {
 	return out, nil
 }
 
-// declarations maps the Go names of package params to parameters.
-func declarations(dir string) (map[string]string, error) {
+// Declarations maps the Go names of package params to parameters.
+func Declarations(dir string) (map[string]string, error) {
 	out := map[string]string{}
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
