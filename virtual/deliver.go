@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"posthaste/pkg/config"
 	"posthaste/pkg/delivery"
 	"posthaste/pkg/dsncode"
+	"posthaste/pkg/durable"
 	"posthaste/pkg/envelope"
 	"posthaste/pkg/filelock"
 	"posthaste/pkg/lookup"
@@ -37,6 +39,7 @@ type writerConf struct {
 	Lock        filelock.Options
 	Limit       int64
 	StrictOwner bool
+	Mounts      []byte // durable.Survey of the process that could look
 }
 
 func (c *writerConf) encode() []byte {
@@ -48,6 +51,7 @@ func (c *writerConf) encode() []byte {
 	e.Int(int64(c.Lock.Stale))
 	e.Int(c.Limit)
 	e.Bool(c.StrictOwner)
+	e.Bytes(c.Mounts)
 	return e.B
 }
 
@@ -60,6 +64,7 @@ func decodeConf(p []byte) (*writerConf, error) {
 	c.Lock.Stale = time.Duration(d.Int())
 	c.Limit = d.Int()
 	c.StrictOwner = d.Bool()
+	c.Mounts = bytes.Clone(d.Bytes())
 	return c, d.Done()
 }
 
@@ -170,6 +175,7 @@ func newDispatcher(env *service.Env) (*dispatcher, error) {
 			Delay: params.DeliverLockDelay.In(cfg), Stale: params.StaleLockTime.In(cfg)},
 		Limit:       params.VirtualMailboxLimit.In64(cfg),
 		StrictOwner: params.StrictMailboxOwnership.In(cfg),
+		Mounts:      durable.Survey(), // the sandbox hides /proc
 	}
 	if n := params.MessageSizeLimit.In64(cfg); conf.Limit > 0 && (n == 0 || n > conf.Limit) {
 		return nil, fmt.Errorf("virtual_mailbox_limit is smaller than message_size_limit")
@@ -417,6 +423,9 @@ func decodeReply(p []byte) error {
 func openWorker(hello []byte) (worker.Handler, bool, error) {
 	conf, err := decodeConf(hello)
 	if err != nil {
+		return nil, false, err
+	}
+	if err := durable.Adopt(conf.Mounts); err != nil {
 		return nil, false, err
 	}
 	w := &writer{conf: conf}

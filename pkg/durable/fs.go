@@ -106,12 +106,15 @@ func Inspect(dir string) FileSystem {
 	if err != nil {
 		return FileSystem{}
 	}
+	dev := device(st.Dev)
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
+		if r, ok := remembered(dev, abs); ok {
+			return r
+		}
 		return inspectMagic(abs)
 	}
 	defer f.Close()
-	dev := fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev))
 	m, ok := parseMountinfo(f, dev, abs)
 	if !ok {
 		return inspectMagic(abs)
