@@ -156,6 +156,7 @@ func (r *runner) main() (err error) {
 	r.env.Log.JSON = params.MaillogJson.In(cfg)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	time.Now().Local() // loads the time zone while /usr/share/zoneinfo can be read
+	calmMonitor()
 	queue := params.QueueDirectory.In(cfg)
 	if err := os.Chdir(queue); err != nil {
 		return fmt.Errorf("queue_directory: %w", err)
