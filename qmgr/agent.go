@@ -137,7 +137,7 @@ func (q *manager) send(l *link, seq uint64, f *flight) {
 	enc.B = make([]byte, 0, 512+128*len(r.Recipients))
 	r.Encode(&enc)
 	m.fd.Lock()
-	fd, err := m.file.FD()
+	fd, err := m.descriptor()
 	if err == nil {
 		l.conn.SetWriteDeadline(time.Now().Add(q.set.dialTimeout))
 		err = l.conn.WriteFrame(delivery.TypeRequest, enc.B, fd)
@@ -336,8 +336,15 @@ func (q *manager) finished(l *link, d *delivery.Done) {
 			l.a.cur = nil
 		}
 		refused := q.sched.Requeue(f.e)
+		letGo := f.m.letGo != nil
+		if letGo {
+			q.cancelLocked(f.m)
+		}
 		q.mu.Unlock()
 		q.refused(refused)
+		if letGo {
+			q.poke(f.m)
+		}
 		q.pump(l.a.name)
 		return
 	}

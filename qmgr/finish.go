@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"posthaste/pkg/address"
 	"posthaste/pkg/clock"
 	"posthaste/pkg/delivery"
@@ -236,13 +238,21 @@ func (m *message) reportRequest(kind bounce.Kind, l []bounce.Recipient) *bounce.
 }
 
 // ask has one report made. The descriptor is used while it is sent only, but
-// the message is not finished before the answer, so that it stays open.
+// the message is not finished before the answer, so that it stays open; unless
+// it is closed between uses, which a delivery of the message may do meanwhile.
 func (q *manager) ask(m *message, kind bounce.Kind, l []bounce.Recipient) error {
 	m.fd.Lock()
-	fd, err := m.file.FD()
+	fd, err := m.descriptor()
+	if err == nil && m.released {
+		fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		m.file.Release()
+	}
 	m.fd.Unlock()
 	if err != nil {
 		return err
+	}
+	if m.released {
+		defer unix.Close(fd)
 	}
 	return q.reports.Report(q.ctx, m.reportRequest(kind, l), fd)
 }
@@ -426,11 +436,14 @@ func (q *manager) release(m *message, l *qmgr.LetGo) bool {
 	m.fd.Lock()
 	m.file.Close()
 	m.fd.Unlock()
-	q.leave(m, &q.ledger.Removed)
 	q.mu.Lock()
 	for _, w := range m.waiters {
 		w <- text
 	}
+	m.waiters = nil
+	q.mu.Unlock()
+	q.leave(m, &q.ledger.Removed)
+	q.mu.Lock()
 	if l.Action == qmgr.Expire && err == nil {
 		q.offer(candidate{id: m.id, queue: queue.Deferred})
 	}
@@ -449,6 +462,10 @@ func (q *manager) leave(m *message, column *int64) {
 	q.ledger.Active -= int64(m.remaining)
 	m.remaining = 0
 	m.gone, m.working = true, false
+	for _, w := range m.waiters {
+		w <- qmgr.NotActive // asked for when it was on its way out
+	}
+	m.waiters = nil
 	delete(q.active, m.id)
 	if !m.released {
 		q.open--

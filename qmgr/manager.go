@@ -80,7 +80,7 @@ type manager struct {
 	agents   map[string]*agent
 	active   map[string]*message
 	starting int             // candidates being activated
-	known    map[string]bool // candidates listed or being activated
+	known    map[string]bool // candidates listed or being activated; true: announced meanwhile
 	incoming source
 	deferred source
 	turn     bool // take the next candidate from deferred
@@ -263,8 +263,8 @@ func (q *manager) stop(patience time.Duration) {
 	q.mu.Lock()
 	q.cond.Broadcast()
 	for _, a := range q.agents {
-		if a.cur != nil {
-			a.cur.conn.Close()
+		for l := range a.links { // those of agents that drain too
+			l.conn.Close()
 		}
 	}
 	q.mu.Unlock()

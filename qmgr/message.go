@@ -133,13 +133,19 @@ func (q *manager) notified(id string) {
 	c := candidate{id: id, queue: queue.Incoming}
 	now := clock.Now()
 	q.mu.Lock()
-	if q.known[id] || q.active[id] != nil || q.draining || len(q.incoming.list) > 0 || q.handOver.After(now) ||
+	if _, known := q.known[id]; known {
+		// A scan may have seen the file before it was complete.
+		q.known[id] = true
+		q.mu.Unlock()
+		return
+	}
+	if q.active[id] != nil || q.draining || len(q.incoming.list) > 0 || q.handOver.After(now) ||
 		len(q.active)+q.starting >= q.set.activeLimit {
 		q.offer(c)
 		q.mu.Unlock()
 		return
 	}
-	q.known[id] = true
+	q.known[id] = false
 	q.starting++
 	q.mu.Unlock()
 	q.begin(c)
@@ -151,9 +157,14 @@ func (q *manager) notified(id string) {
 }
 
 // forget drops a candidate; whoever knows of it tells qmgr, or a scan finds it.
+// One that was announced while it was looked at is looked at again.
 func (q *manager) forget(c candidate) {
 	q.mu.Lock()
+	announced := q.known[c.id]
 	delete(q.known, c.id)
+	if announced {
+		q.offer(candidate{id: c.id, queue: queue.Incoming})
+	}
 	q.mu.Unlock()
 }
 
@@ -215,7 +226,7 @@ func (q *manager) lock(f *queue.File, c candidate) bool {
 		q.putOff(c)
 		return false
 	}
-	if c.recovered {
+	if c.recovered || c.verify { // a recovered one may have been left in incoming once more
 		if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
 			q.log.Event(maillog.Line{ID: c.id, Message: "skipped, still being delivered"})
 			q.putOff(c)
@@ -224,6 +235,16 @@ func (q *manager) lock(f *queue.File, c candidate) bool {
 	}
 	unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
 	return true
+}
+
+// descriptor is the queue file's, for sending; the caller holds m.fd. One that
+// is opened again needs its lock again.
+func (m *message) descriptor() (int, error) {
+	fd, err := m.file.FD()
+	if err == nil && m.released {
+		unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
+	}
+	return fd, err
 }
 
 // enter makes a loaded file an active message.

@@ -73,12 +73,16 @@ func (routes) IsLocal(d string) (bool, error) { return d == "here.example", nil 
 
 // reports remembers what bounce was asked for.
 type reports struct {
-	mu  sync.Mutex
-	l   []*bounce.Request
-	err error
+	mu   sync.Mutex
+	l    []*bounce.Request
+	err  error
+	hook func() // called before the answer
 }
 
 func (r *reports) Report(_ context.Context, q *bounce.Request, fd int) error {
+	if r.hook != nil {
+		r.hook()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.l = append(r.l, q)

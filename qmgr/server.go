@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"posthaste/pkg/address"
@@ -101,6 +102,10 @@ func (q *manager) request(c *ipc.Conn, typ byte, p []byte) error {
 		c.SetWriteDeadline(time.Now().Add(time.Minute))
 		return c.WriteFrame(qmgr.TypeStatusAns, e.B)
 	case qmgr.TypeLetGo:
+		// smtpd and postqueue have business here, but not this one.
+		if cred, err := c.PeerCred(); err != nil || cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
+			return errors.New("a process that may not administer the queue wants a message given up")
+		}
 		l, err := qmgr.DecodeLetGo(p)
 		if err != nil {
 			return err
@@ -192,7 +197,7 @@ func (q *manager) drop(l *qmgr.LetGo) string {
 	q.mu.Lock()
 	m := q.active[l.ID]
 	if m == nil || m.letGo != nil {
-		listed := q.known[l.ID]
+		_, listed := q.known[l.ID]
 		q.mu.Unlock()
 		if listed || m != nil {
 			return "try again"

@@ -35,7 +35,7 @@ type source struct {
 
 // offer lists a candidate unless it is known; the caller holds mu.
 func (q *manager) offer(c candidate) {
-	if q.known[c.id] || q.active[c.id] != nil {
+	if _, known := q.known[c.id]; known || q.active[c.id] != nil {
 		return
 	}
 	s := &q.incoming
@@ -46,7 +46,7 @@ func (q *manager) offer(c candidate) {
 		s.more = true
 		return
 	}
-	q.known[c.id] = true
+	q.known[c.id] = false
 	s.list = append(s.list, c)
 	q.cond.Signal()
 }

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"posthaste/pkg/delivery"
+	"posthaste/pkg/envelope"
+	"posthaste/pkg/ipc"
+	proto "posthaste/pkg/proto/delivery"
+	"posthaste/pkg/proto/qmgr"
+	"posthaste/pkg/queue"
+)
+
+// On a reload agents drain as well as qmgr: what one of them is busy with must
+// not keep the next qmgr from its start.
+func TestStopLeavesADrainingAgent(t *testing.T) {
+	w := newWorld(t)
+	busy := make(chan struct{})
+	w.rawAgent("local", func(c *ipc.Conn) {
+		nextRequest(c)
+		c.WriteFrame(proto.TypeDrain, nil)
+		close(busy)
+		c.ReadFrame() // until qmgr hangs up
+	})
+	w.start()
+	id := w.mail("a@local.example")
+	<-busy
+	w.until("the Drain is seen", func() bool { w.q.mu.Lock(); defer w.q.mu.Unlock(); return w.q.agents["local"].cur == nil })
+	w.stopped = true
+	stopped := make(chan struct{})
+	go func() { w.q.stop(10 * time.Millisecond); close(stopped) }()
+	select {
+	case <-stopped:
+	case <-time.After(20 * time.Second):
+		t.Fatal("stop waits for the agent")
+	}
+	w.in(id, queue.Active)
+}
+
+// A message that is done while postsuper asks for it: postsuper hears so at
+// once.
+func TestLetGoOfAMessageThatLeaves(t *testing.T) {
+	w := newWorld(t)
+	w.agent("local", all(refused))
+	text := make(chan string, 1)
+	var id string
+	w.reports.hook = func() {
+		go func() { text <- w.q.drop(&qmgr.LetGo{Action: qmgr.Hold, ID: id}) }()
+		w.until("the request is known", func() bool { w.q.mu.Lock(); defer w.q.mu.Unlock(); return w.q.active[id].letGo != nil })
+	}
+	w.make()
+	id = w.mail("a@local.example")
+	w.start()
+	select {
+	case s := <-text:
+		if s != qmgr.NotActive {
+			t.Errorf("LetGo says %q, want %q", s, qmgr.NotActive)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("LetGo has no answer")
+	}
+	w.in(id, "")
+}
+
+// A scan sees a file that is still being written; the notice comes while it
+// looks.
+func TestAnnouncedWhileBeingLookedAt(t *testing.T) {
+	w := newWorld(t)
+	w.make()
+	id := w.message(queue.Incoming, envelope.Message{Sender: "a@x.example"}, "a@local.example")
+	c := candidate{id: id, queue: queue.Incoming}
+	w.q.mu.Lock()
+	w.q.offer(c)
+	w.q.incoming.list = nil // somebody has taken it
+	w.q.mu.Unlock()
+	w.q.notified(id)
+	w.q.forget(c) // it was incomplete
+	w.q.mu.Lock()
+	defer w.q.mu.Unlock()
+	if len(w.q.incoming.list) != 1 {
+		t.Error("the notice is lost")
+	}
+}
+
+// The lock that tells the next qmgr that a message is being delivered is there
+// for messages whose descriptor is closed between uses, too; and such a message
+// waits in incoming though two restarts lie behind it.
+func TestLockOfReleasedDescriptors(t *testing.T) {
+	w := newWorld(t)
+	w.set.pause = time.Hour
+	busy, end := make(chan struct{}), make(chan struct{})
+	defer close(end)
+	w.agent("local", func(ctx context.Context, j *delivery.Job) {
+		close(busy)
+		<-end
+	})
+	w.make()
+	w.q.open = maxOpen
+	id := w.mail("a@local.example")
+	w.start()
+	<-busy
+	w.stopped = true
+	w.q.stop(10 * time.Millisecond)
+	if err := w.spool.Move(id, queue.Active, queue.Incoming); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	w.until("the message is left alone", func() bool { return w.log.has("skipped, still being delivered") })
+	w.in(id, queue.Incoming)
+}
+
+// Only root and the queue's owner may take messages out.
+func TestLetGoByStrangers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: another uid needs root")
+	}
+	w := newWorld(t)
+	w.start()
+	os.Chmod(w.dir, 0o755)
+	path := filepath.Join(w.dir, "s")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	os.Chmod(path, 0o666)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go w.q.serve(ctx, c, nil)
+		}
+	}()
+	ask := func() error {
+		c, err := qmgr.Dial(path)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return c.LetGo(qmgr.Delete, "4jYFPP6zcRzmTrSK")
+	}
+	if err := ask(); err == nil || err.Error() != qmgr.NotActive {
+		t.Errorf("root is told %v", err)
+	}
+	got := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), 20001, ^uintptr(0)); e != 0 {
+			got <- e
+			return
+		}
+		got <- ask()
+	}()
+	if err := <-got; err == nil || err.Error() == qmgr.NotActive {
+		t.Errorf("a stranger is told %v", err)
+	}
+	w.until("the log", func() bool { return w.log.has("may not administer the queue") })
+}
