@@ -1,8 +1,8 @@
 // Package conf holds the stock configuration files, as the package installs
-// them.
+// them: main.cf, master.cf and a commented sample of each kind of table.
 package conf
 
-import _ "embed"
+import "embed"
 
 // MainCF is the stock main.cf.
 //
@@ -13,3 +13,9 @@ var MainCF string
 //
 //go:embed master.cf
 var MasterCF string
+
+// Tables holds the sample tables, which stand beside main.cf. All but aliases
+// and header_checks are sources for postmap(1); aliases is one for postalias(1).
+//
+//go:embed access aliases canonical generic header_checks relocated transport virtual
+var Tables embed.FS
