@@ -73,7 +73,8 @@ type master struct {
 	byFD     map[int]*service
 	children map[int]*child
 	sess     sessions
-	stopping bool
+	closing  bool // told to stop: nobody new is served
+	stopping bool // everything has been told to stop
 	stopped  chan struct{}
 }
 
@@ -241,7 +242,7 @@ func (m *master) poll() {
 
 // arm watches the service's sockets until the first client comes.
 func (m *master) arm(s *service) {
-	if s.current != nil || s.starting != nil || m.stopping {
+	if s.current != nil || s.starting != nil || m.stopping || m.closing && s.public() {
 		return
 	}
 	for _, fd := range s.fds {
@@ -253,7 +254,7 @@ func (m *master) arm(s *service) {
 
 // start makes sure that a process serves, or will when back-off allows.
 func (m *master) start(s *service) {
-	if s.current != nil || s.starting != nil || m.stopping || m.services[s.entry.Name+"/"+s.entry.Type] != s {
+	if s.current != nil || s.starting != nil || m.stopping || m.closing && s.public() || m.services[s.entry.Name+"/"+s.entry.Type] != s {
 		return
 	}
 	if d := time.Until(s.notUntil); d > 0 {
@@ -337,7 +338,7 @@ func (m *master) word(c *child, w string) {
 			s.wake = false
 			c.ctl.Send(masterlink.Wakeup)
 		}
-		if m.stopping {
+		if m.stopping || m.closing && s.public() {
 			c.ctl.Send(masterlink.Stop)
 		}
 	case masterlink.Drain:
@@ -367,7 +368,7 @@ func (m *master) word(c *child, w string) {
 // replace starts a successor to c, the serving process. A solitary process
 // leaves first.
 func (m *master) replace(s *service, c *child) {
-	if s.current != c || s.starting != nil || m.stopping {
+	if s.current != c || s.starting != nil || m.stopping || m.closing && s.public() {
 		return
 	}
 	if c.solitary {
@@ -430,6 +431,9 @@ func (m *master) exited(c *child, ws syscall.WaitStatus) {
 	}
 	if s.starting == c {
 		s.starting = nil
+	}
+	if m.closing && !m.stopping && !m.serving() {
+		m.stopRest()
 	}
 	if m.stopping {
 		if len(m.children) == 0 {
@@ -538,8 +542,32 @@ func (m *master) loop() error {
 	}
 }
 
-// stop tells every child to finish; those that do not are killed.
+// stop tells every child to finish, first those that serve people, who may need
+// the others for a message under way; who does not finish is killed.
 func (m *master) stop() {
+	if m.closing {
+		return
+	}
+	m.closing = true
+	for _, c := range m.children {
+		if c.front() {
+			m.detachSession(c)
+			c.ctl.Send(masterlink.Stop)
+		}
+	}
+	if !m.serving() {
+		m.stopRest()
+		if len(m.children) == 0 {
+			close(m.stopped)
+		}
+		return
+	}
+	time.AfterFunc(10*time.Second, func() { m.events <- m.stopRest })
+	time.AfterFunc(15*time.Second, func() { m.events <- m.kill })
+}
+
+// stopRest is the second half of stop.
+func (m *master) stopRest() {
 	if m.stopping {
 		return
 	}
@@ -548,11 +576,24 @@ func (m *master) stop() {
 		m.detachSession(c)
 		c.ctl.Send(masterlink.Stop)
 	}
-	if len(m.children) == 0 {
-		close(m.stopped)
-		return
-	}
 	time.AfterFunc(15*time.Second, func() { m.events <- m.kill })
+}
+
+// public says that the service is for the outside.
+func (s *service) public() bool { return s.entry.Type == "inet" }
+
+// front says that c serves people, who may need the other services until they
+// have left.
+func (c *child) front() bool { return c.svc.public() || c.key != (sessionKey{}) }
+
+// serving says whether somebody is still being served.
+func (m *master) serving() bool {
+	for _, c := range m.children {
+		if c.front() {
+			return true
+		}
+	}
+	return false
 }
 
 func (m *master) kill() {
