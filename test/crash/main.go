@@ -111,7 +111,7 @@ func system(dir string, o options) (*rig.System, error) {
 	if _, err := s.Run("postalias", "-c", s.Conf(), "hash:"+filepath.Join(s.Conf(), "aliases")); err != nil {
 		return nil, err
 	}
-	return s, s.Set("queue_run_delay=2s", "minimal_backoff_time=2s", "maximal_backoff_time=4s", "transport_retry_time=2s",
+	return s, s.Set("queue_run_delay=2s", "minimal_backoff_time=2s", "maximal_backoff_time=4s", "transport_retry_time=2s", "service_throttle_time=1s",
 		"initial_destination_concurrency=20", "smtpd_hard_error_limit=1000", "smtpd_client_connection_count_limit=0")
 }
 
