@@ -527,3 +527,21 @@ func dateTime(s []byte) (time.Time, bool) {
 	}
 	return time.Date(day.Year(), day.Month(), day.Day(), h, m, sec, 0, time.FixedZone("", off)), true
 }
+
+// Name takes the name of a FETCH item or section, letters, digits, "." and "-",
+// and returns it in capitals. It may be empty.
+func (p *Parser) Name() string {
+	if p.err != nil {
+		return ""
+	}
+	start := p.off
+	for p.off < len(p.b) {
+		c := p.b[p.off]
+		if c|0x20 >= 'a' && c|0x20 <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '-' {
+			p.off++
+			continue
+		}
+		break
+	}
+	return Upper(p.b[start:p.off])
+}

@@ -180,6 +180,8 @@ var All = []config.Declared{
 	&HtmlDirectory,
 	&IgnoreMxLookupError,
 	&IgnoreSrvLookupError,
+	&ImapdCreateFolders,
+	&ImapdTimeout,
 	&ImportEnvironment,
 	&InFlowDelay,
 	&InetInterfaces,

@@ -20,6 +20,8 @@ var (
 	LoginTlsChainFiles           = config.String{Name: "login_tls_chain_files", Default: "$smtpd_tls_chain_files", Note: "files with keys and certificates of the IMAP and POP3 servers, in place of login_tls_cert_file and login_tls_key_file"}
 	LoginTlsKeyFile              = config.String{Name: "login_tls_key_file", Default: "$smtpd_tls_key_file", Note: "private key of the IMAP and POP3 servers"}
 	LoginTlsProtocols            = config.String{Name: "login_tls_protocols", Default: ">=TLSv1.2", Note: "TLS protocols of the IMAP and POP3 servers"}
+	ImapdCreateFolders           = config.String{Name: "imapd_create_folders", Default: "Drafts, Junk, Sent, Trash", Note: "folders that a user's first IMAP login makes, each with the special use of its name (Archive, Drafts, Junk, Sent, Trash)"}
+	ImapdTimeout                 = config.Time{Name: "imapd_timeout", Default: "30m", Unit: 's', Min: 60, Note: "how long an IMAP session may say nothing before imapd(8) ends it; RFC 9051 asks for 30 minutes or more"}
 	MaillogJson                  = config.Bool{Name: "maillog_json", Default: "no", Note: "write each log event as one JSON object instead of Postfix's line"}
 	Pop3dTimeout                 = config.Time{Name: "pop3d_timeout", Default: "600s", Unit: 's', Min: 1, Note: "how long a POP3 client may be silent after login; RFC 1939 wants ten minutes at least"}
 	QueueSyncfs                  = config.String{Name: "queue_syncfs", Default: "auto", MinLen: 1, Note: "whether many messages that arrive at the same time are made durable by one syncfs: auto (if the queue's file system, ext4 with a journal or xfs, holds nothing but mail), yes or no"}

@@ -1,0 +1,136 @@
+// Imapd serves one user's mail by IMAP, to a client that has logged in.
+//
+// Usage: imapd [generic daemon options]; started by master(8) for the user, as
+// whom it runs. One process serves all sessions of its user ID.
+//
+// # Description
+//
+// Imapd implements IMAP4rev1 (RFC 3501) and IMAP4rev2 (RFC 9051) as they are
+// after authentication, with the extensions APPENDLIMIT, BINARY, CHILDREN,
+// COMPRESS=DEFLATE, CONDSTORE, CREATE-SPECIAL-USE, ENABLE, ESEARCH, ESORT, ID,
+// IDLE, LIST-EXTENDED, LIST-STATUS, LITERAL+, MOVE, MULTIAPPEND, NAMESPACE,
+// OBJECTID, PREVIEW, QRESYNC, QUOTA, SAVEDATE, SEARCHRES, SORT, SORT=DISPLAY,
+// SPECIAL-USE, STATUS=SIZE, THREAD=ORDEREDSUBJECT, THREAD=REFERENCES, UIDPLUS,
+// UNSELECT, UTF8=ACCEPT and WITHIN. Login(8) speaks with the client before that,
+// and TLS all the time.
+//
+// The level separator is "/". Searching looks at decoded text, whatever its
+// charset. What is not declared, or declared wrongly, and is not UTF-8 is taken
+// for GB18030.
+//
+// Messages up to message_size_limit can be appended. A session that says nothing
+// for imapd_timeout is ended, and so is one whose client does not take what it
+// asked for within three minutes. A command may have 64 KiB a line, 128 KiB a
+// literal, 512 KiB in all, and 32 levels of parentheses; a SEARCH 1,000 keys, of
+// which 64 may look for text; a FETCH 200 items. After 20 commands in a row that
+// make no sense the session is ended. A message's structure is told to a depth
+// of 64 and 5,000 parts; what is beyond is one opaque part.
+//
+// # Security
+//
+// Imapd runs as the user whose mail it serves. It has no listener: master hands
+// connections to it, with the identity that auth(8) has found.
+//
+// # Diagnostics
+//
+// The end of each session is logged with the numbers of its commands. What goes
+// wrong in the mail store is logged, and the client told that it was; it never
+// learns a path.
+//
+// # Files
+//
+//	~/Maildir   the user's mail, unless auth(8) says otherwise
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"posthaste/pkg/mailbox"
+	"posthaste/pkg/maildir/store"
+	"posthaste/pkg/maillog"
+	"posthaste/pkg/params"
+	"posthaste/pkg/service"
+)
+
+func main() {
+	s := &server{}
+	service.Main(service.Spec{Name: "imapd", Before: s.open, Session: s.session})
+}
+
+// server is what the sessions of the process share.
+type server struct {
+	opt    options
+	stores *store.Manager
+}
+
+// open reads the configuration.
+func (s *server) open(env *service.Env) error {
+	cfg := env.Config
+	s.opt = options{
+		timeout:     params.ImapdTimeout.In(cfg),
+		appendLimit: int64(params.MessageSizeLimit.In(cfg)),
+		log:         env.Log,
+	}
+	var folders []mailbox.Folder
+	for _, name := range params.ImapdCreateFolders.List(cfg) {
+		clean, err := mailbox.CheckName(name)
+		if err != nil {
+			return fmt.Errorf("imapd_create_folders: %w", err)
+		}
+		folders = append(folders, mailbox.Folder{Name: clean, Exists: true, Selectable: true, Subscribed: true, Use: specialUse(`\` + name)})
+	}
+	// Memory that a session's work took goes back soon: many processes of other
+	// users want it.
+	debug.SetGCPercent(50)
+	var err error
+	s.stores, err = store.NewManager(store.Options{Host: params.Myhostname.In(cfg), Create: folders})
+	return err
+}
+
+// session serves a client.
+func (s *server) session(ctx context.Context, env *service.Env, c *service.Session) {
+	st, err := s.openStore(c)
+	if err != nil {
+		env.Log.Errorf("user %s: %v", c.User, err)
+		c.Conn.Write([]byte(c.Tag + " NO [UNAVAILABLE] mail store cannot be opened; it has been logged\r\n* BYE [UNAVAILABLE] try again later\r\n"))
+		return
+	}
+	defer st.Close()
+	x := newSession(ctx, &s.opt, c.Conn, c.Input, c.User, st)
+	x.out.str(c.Tag, " OK [CAPABILITY ", x.capabilityText(), "] logged in\r\n")
+	x.run()
+	env.Log.Event(maillog.Line{Message: fmt.Sprintf("user=<%s> from %s: session ended:%s", c.User, c.Remote, countText(x.counts()))})
+}
+
+func countText(list []maillog.CommandCount) string {
+	var b strings.Builder
+	for _, c := range list {
+		fmt.Fprintf(&b, " %s=%d", c.Name, c.OK)
+		if c.OK != c.Total {
+			fmt.Fprintf(&b, "/%d", c.Total)
+		}
+	}
+	return b.String()
+}
+
+// openStore opens the store of the user whom the grant names.
+func (s *server) openStore(c *service.Session) (mailbox.Store, error) {
+	root, err := c.Maildir()
+	if err != nil {
+		return nil, err
+	}
+	bytes, messages, err := c.Quota()
+	if err != nil {
+		return nil, err
+	}
+	st, err := s.stores.Open(root, store.UserOptions{QuotaBytes: bytes, QuotaMessages: messages})
+	if errors.Is(err, os.ErrPermission) {
+		err = fmt.Errorf("%w (process runs with user ID %d)", err, os.Getuid())
+	}
+	return st, err
+}
