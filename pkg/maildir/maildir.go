@@ -105,6 +105,9 @@ func UniqueName(arrival time.Time, queueID string, num uint32, host string) stri
 	return string(append(b, escape(host)...))
 }
 
+// EscapeHost makes a host name fit for a file name.
+func EscapeHost(host string) string { return escape(host) }
+
 // escape replaces what a Maildir name may not hold, as the format says.
 func escape(host string) string {
 	if !strings.ContainsAny(host, "/:,") {
@@ -200,6 +203,10 @@ func (m *Message) size() int64 {
 	n, _ := mailcopy.Copy(io.Discard, m.rewind(), m.Header, mailcopy.Maildir, "\n")
 	return n
 }
+
+// Commit makes a file and its name in dir/sub durable, together with what
+// others commit at the time. The name may be there already.
+func (s *Store) Commit(fd int, dir, sub string) error { return s.commit(fd, dir, sub) }
 
 // commit makes fd and its name in dir/sub durable.
 func (s *Store) commit(fd int, dir, sub string) error {

@@ -2,6 +2,7 @@ package maildir
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -30,36 +31,114 @@ const (
 
 // openQuota checks whether a message of size bytes fits.
 func openQuota(dir string, size int64) (*quota, error) {
-	q := &quota{dir + "/maildirsize"}
+	q, l, used, err := readQuota(dir, func(l, used limits) bool { return l.fit(used, size, 1) })
+	if err != nil {
+		return nil, dsncode.As(err, "4.2.2")
+	}
+	if q != nil && !l.fit(used, size, 1) {
+		return nil, dsncode.New("4.2.2", "mailbox is over its quota")
+	}
+	return q, nil
+}
+
+// fit tells whether so much more is allowed.
+func (l limits) fit(used limits, bytes, files int64) bool {
+	return (l.bytes == 0 || used.bytes+bytes <= l.bytes) && (l.files == 0 || used.files+files <= l.files)
+}
+
+// readQuota reads the maildirsize file. What it says may be wrong either way
+// when it is old or long: it is then computed anew if it is long, or if good
+// says no; a young one is believed.
+func readQuota(dir string, good func(l, used limits) bool) (q *quota, l, used limits, err error) {
+	q = &quota{dir + "/maildirsize"}
 	fd, err := open(q.path, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
-		return nil, nil
+		return nil, l, used, nil
 	}
 	f := os.NewFile(uintptr(fd), q.path)
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil || !st.Mode().IsRegular() {
-		return nil, nil
+		return nil, l, used, nil
 	}
 	buf := make([]byte, maxQuotaFile+1)
 	n, _ := f.Read(buf)
 	l, used, ok := parseSize(buf[:n])
 	if !ok {
-		return nil, nil
+		return nil, l, used, nil
 	}
-	fits := func() bool {
-		return (l.bytes == 0 || used.bytes+size <= l.bytes) && (l.files == 0 || used.files+1 <= l.files)
-	}
-	// An old or long file may be wrong either way; a young one that says "full" is believed.
-	if n > maxQuotaFile || !fits() && time.Since(st.ModTime()) > quotaAge {
+	if n > maxQuotaFile || !good(l, used) && time.Since(st.ModTime()) > quotaAge {
 		if used, err = q.recount(dir, l); err != nil {
-			return nil, dsncode.As(fmt.Errorf("count maildir %s: %w", dir, err), "4.2.0")
+			return nil, l, used, fmt.Errorf("count maildir %s: %w", dir, err)
 		}
 	}
-	if !fits() {
-		return nil, dsncode.New("4.2.2", "mailbox is over its quota")
+	return q, l, used, nil
+}
+
+// ErrOverQuota is CheckQuota's answer.
+var ErrOverQuota = errors.New("mailbox is over its quota")
+
+// CheckQuota returns ErrOverQuota if so much more does not fit into the
+// Maildir at root.
+func CheckQuota(root string, bytes, files int64) error {
+	q, l, used, err := readQuota(root, func(l, used limits) bool { return l.fit(used, bytes, files) })
+	if err == nil && q != nil && !l.fit(used, bytes, files) {
+		return ErrOverQuota
 	}
-	return q, nil
+	return err
+}
+
+// AddQuota accounts for what came or, below zero, went. A failure leaves the
+// count wrong until the next recount.
+func AddQuota(root string, bytes, files int64) {
+	if bytes != 0 || files != 0 {
+		(&quota{root + "/maildirsize"}).addAll(bytes, files)
+	}
+}
+
+// Usage is what a Maildir holds and may hold; a limit of 0 is none.
+type Usage struct{ Bytes, BytesLimit, Files, FilesLimit int64 }
+
+// ReadQuota returns the Maildir's use and limits; without quota, only zeros.
+func ReadQuota(root string) (Usage, error) {
+	q, l, used, err := readQuota(root, func(_, used limits) bool { return used.bytes >= 0 && used.files >= 0 })
+	if q == nil || err != nil {
+		return Usage{}, err
+	}
+	return Usage{max(0, used.bytes), l.bytes, max(0, used.files), l.files}, nil
+}
+
+// SetQuota gives the Maildir limits, and counts if it had others.
+func SetQuota(root string, bytes, files int64) error {
+	want := limits{bytes, files}
+	q, l, _, err := readQuota(root, func(_, used limits) bool { return true })
+	if err != nil || q != nil && l == want {
+		return err
+	}
+	_, err = (&quota{root + "/maildirsize"}).recount(root, want)
+	return err
+}
+
+// Count returns what the files of one folder take.
+func Count(dir string) (bytes, files int64) {
+	var used limits
+	used.count(dir)
+	return used.bytes, used.files
+}
+
+func (u *limits) count(dir string) {
+	for _, sub := range []string{"new", "cur"} {
+		list, err := os.ReadDir(filepath.Join(dir, sub))
+		if err != nil {
+			continue
+		}
+		for _, e := range list {
+			if !strings.HasPrefix(e.Name(), ".") {
+				u.bytes += fileSize(e)
+				u.files++
+			}
+		}
+	}
 }
 
 // parseSize reads a maildirsize file. A last line without line end was cut
@@ -113,19 +192,7 @@ func (q *quota) recount(dir string, l limits) (used limits, err error) {
 		}
 	}
 	for _, f := range folders {
-		for _, sub := range []string{"new", "cur"} {
-			files, err := os.ReadDir(filepath.Join(f, sub))
-			if err != nil {
-				continue
-			}
-			for _, e := range files {
-				if strings.HasPrefix(e.Name(), ".") {
-					continue
-				}
-				used.bytes += fileSize(e)
-				used.files++
-			}
-		}
+		used.count(f)
 	}
 	var line []string
 	if l.bytes > 0 {
@@ -171,13 +238,16 @@ func fileSize(e fs.DirEntry) int64 {
 // add accounts for a delivered message. A failure leaves the count low until
 // the next recount; the message is delivered all the same.
 func (q *quota) add(size int64) {
-	if q == nil {
-		return
+	if q != nil {
+		q.addAll(size, 1)
 	}
+}
+
+func (q *quota) addAll(bytes, files int64) {
 	f, err := os.OpenFile(q.path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return
 	}
 	defer f.Close()
-	fmt.Fprintf(f, "%d 1\n", size)
+	fmt.Fprintf(f, "%d %d\n", bytes, files)
 }

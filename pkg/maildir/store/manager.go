@@ -1,27 +1,66 @@
 // Package store shows Maildir++ to readers: it implements package mailbox on
-// Maildirs with an index file beside each folder.
+// Maildirs with an index file beside each folder (package index). What it
+// keeps where, the locks, and the rules that hold at any time are in
+// docs/internals/mailstore.md.
 package store
 
 import (
-	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
+
 	"posthaste/pkg/mailbox"
+	"posthaste/pkg/maildir"
+	"posthaste/pkg/maildir/index"
 )
 
 // Manager shares folders among the sessions of a process. A process has one.
-type Manager struct{}
+type Manager struct {
+	o       Options
+	host    string
+	tag     string // makes names unique among processes
+	deliver maildir.Store
+
+	mu       sync.Mutex
+	folders  map[string]*folder // by directory
+	idle     int
+	prune    *time.Timer
+	lastName int64
+	closed   bool
+	watcher  *fsnotify.Watcher
+	watching bool
+	stop     chan struct{}
+	done     sync.WaitGroup
+}
 
 // Options are for all stores of a Manager.
 type Options struct {
-	// Host is the name that ends the names of new files.
+	// Host is the name that ends the names of new files; "" for the system's.
 	Host string
 	// Syncfs: see durable.Options.
 	Syncfs string
-	// Poll is how often folders that cannot be watched are looked at, 0 for 30 s.
+	// Poll is how often watched folders are looked at all the same, 0 for 30 s.
 	Poll time.Duration
-	// Create lists the folders that the first login makes.
+	// Create lists the folders that the first login makes and subscribes to;
+	// nil for DefaultFolders.
 	Create []mailbox.Folder
+	// Log is told of what an administrator should know; may be nil.
+	Log *slog.Logger
+}
+
+// DefaultFolders are the folders of a new user.
+var DefaultFolders = []mailbox.Folder{
+	{Name: "Drafts", Use: mailbox.UseDrafts},
+	{Name: "Junk", Use: mailbox.UseJunk},
+	{Name: "Sent", Use: mailbox.UseSent},
+	{Name: "Trash", Use: mailbox.UseTrash},
 }
 
 // UserOptions are for one store.
@@ -30,13 +69,225 @@ type UserOptions struct {
 	QuotaMessages int64
 }
 
-// NewManager returns a Manager.
-func NewManager(o Options) (*Manager, error) { return nil, errors.New("not built yet") }
+const (
+	idleFolders = 16               // kept open for those who come back
+	idleTime    = 60 * time.Second // so long
+	defaultPoll = 30 * time.Second
+	quiet       = 5 * time.Millisecond // events that come together are looked at together
+)
 
-// Open opens the Maildir at root, which is made if it is missing.
-func (m *Manager) Open(root string, o UserOptions) (mailbox.Store, error) {
-	return nil, errors.New("not built yet")
+// NewManager returns a Manager. It reads the system's boot id, so it is to be
+// called before a sandbox hides /proc.
+func NewManager(o Options) (*Manager, error) {
+	m := &Manager{o: o, host: o.Host, folders: map[string]*folder{}, stop: make(chan struct{})}
+	if m.host == "" {
+		var err error
+		if m.host, err = os.Hostname(); err != nil {
+			return nil, err
+		}
+	}
+	m.host = maildir.EscapeHost(m.host)
+	m.tag = fmt.Sprintf("P%dR%08x", os.Getpid(), rand.Uint32())
+	m.deliver.Syncfs = o.Syncfs
+	if m.o.Poll <= 0 {
+		m.o.Poll = defaultPoll
+	}
+	if m.o.Create == nil {
+		m.o.Create = DefaultFolders
+	}
+	index.Present()
+	return m, nil
 }
 
-// Close ends watching. Stores must be closed.
-func (m *Manager) Close() error { return nil }
+func (m *Manager) logf(format string, args ...any) {
+	if m.o.Log != nil {
+		m.o.Log.Warn(fmt.Sprintf(format, args...))
+	}
+}
+
+// uniqueName makes the unique part of a file name. Names of one process ascend.
+func (m *Manager) uniqueName() string {
+	m.mu.Lock()
+	t := max(time.Now().UnixMicro(), m.lastName+1)
+	m.lastName = t
+	m.mu.Unlock()
+	return fmt.Sprintf("%d.M%06d%s.%s", t/1e6, t%1e6, m.tag, m.host)
+}
+
+// Open opens the Maildir at root, an absolute path; it is made if it is missing.
+func (m *Manager) Open(root string, o UserOptions) (mailbox.Store, error) {
+	if !filepath.IsAbs(root) {
+		return nil, fmt.Errorf("maildir %s: not an absolute path", root)
+	}
+	s := &userStore{m: m, root: filepath.Clean(root)}
+	if err := maildir.Make(s.root); err != nil {
+		return nil, err
+	}
+	if err := s.setup(); err != nil {
+		return nil, err
+	}
+	if o.QuotaBytes > 0 || o.QuotaMessages > 0 {
+		if err := maildir.SetQuota(s.root, o.QuotaBytes, o.QuotaMessages); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Close ends watching and lets go of the folders. Stores must be closed.
+func (m *Manager) Close() error {
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return nil
+	}
+	m.closed = true
+	close(m.stop)
+	if m.watcher != nil {
+		m.watcher.Close()
+	}
+	if m.prune != nil {
+		m.prune.Stop()
+	}
+	var all []*folder
+	for _, f := range m.folders {
+		all = append(all, f)
+	}
+	m.mu.Unlock()
+	m.done.Wait()
+	for _, f := range all {
+		f.mu.Lock()
+		f.flushSizes()
+		f.closeCache()
+		f.drop()
+		f.mu.Unlock()
+	}
+	return nil
+}
+
+// byName finds a folder of the Maildir at root. The caller releases it.
+func (m *Manager) byName(root, name string) (*folder, error) {
+	name, err := mailbox.CheckName(name)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := folderDir(root, name)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := os.Stat(dir + "/cur"); err != nil || !st.IsDir() {
+		if st, derr := os.Stat(dir); derr != nil || !st.IsDir() {
+			return nil, mailbox.ErrNotFound
+		}
+		if err := maildir.Make(dir); err != nil {
+			return nil, err
+		}
+	}
+	return m.get(root, dir), nil
+}
+
+func (m *Manager) get(root, dir string) *folder {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.folders[dir]
+	if f == nil {
+		f = &folder{m: m, key: dir, root: root, boxes: map[*box]struct{}{}}
+		f.moved(dir)
+		m.folders[dir] = f
+	} else if f.refs == 0 {
+		m.idle--
+	}
+	f.refs++
+	return f
+}
+
+// release ends a use of the folder. It stays open for a while.
+func (m *Manager) release(f *folder) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f.refs--
+	if f.refs > 0 {
+		return
+	}
+	if f.watched {
+		f.watched = false
+		if m.watcher != nil {
+			m.watcher.Remove(f.where() + "/new")
+			m.watcher.Remove(f.where() + "/cur")
+		}
+	}
+	if m.folders[f.key] != f || m.closed {
+		go f.close() // replaced: nobody finds it again
+		return
+	}
+	f.idle = time.Now()
+	m.idle++
+	if m.idle > idleFolders {
+		m.closeIdle(time.Time{}, idleFolders)
+	}
+	if m.prune == nil {
+		m.prune = time.AfterFunc(idleTime, m.pruneIdle)
+	}
+}
+
+func (f *folder) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.flushSizes()
+	f.closeCache()
+	f.drop()
+	f.view = nil
+}
+
+func (m *Manager) pruneIdle() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.prune = nil
+	if m.closed {
+		return
+	}
+	m.closeIdle(time.Now().Add(-idleTime), 0)
+	if m.idle > 0 {
+		m.prune = time.AfterFunc(idleTime, m.pruneIdle)
+	}
+}
+
+// closeIdle closes unused folders, the oldest first, that have been idle since
+// before, or until only keep are left. m.mu is held.
+func (m *Manager) closeIdle(before time.Time, keep int) {
+	for m.idle > keep {
+		var oldest *folder
+		for _, f := range m.folders {
+			if f.refs == 0 && (oldest == nil || f.idle.Before(oldest.idle)) {
+				oldest = f
+			}
+		}
+		if oldest == nil || !before.IsZero() && oldest.idle.After(before) {
+			return
+		}
+		delete(m.folders, oldest.key)
+		m.idle--
+		go oldest.close()
+	}
+}
+
+// forget makes f unknown, because its directory is another's now or no more.
+// m.mu is held.
+func (m *Manager) forget(f *folder) {
+	if m.folders[f.key] == f {
+		delete(m.folders, f.key)
+		if f.refs == 0 {
+			m.idle--
+		}
+	}
+}
+
+// below returns the folders at dir and, for a Maildir++ folder, its children. m.mu is held.
+func (m *Manager) below(dir string) (list []*folder) {
+	for k, f := range m.folders {
+		if k == dir || strings.HasPrefix(k, dir+".") {
+			list = append(list, f)
+		}
+	}
+	return list
+}

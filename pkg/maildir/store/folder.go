@@ -1,0 +1,342 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"posthaste/pkg/mailbox"
+	"posthaste/pkg/maildir/index"
+)
+
+const (
+	lockWait = 20 * time.Second
+	// racy is how far apart a directory's last change and our look at it have to
+	// be before the same modification time means the same content: times of
+	// files advance with the kernel's tick, or whole seconds on old file systems.
+	racy    = 20 * time.Millisecond
+	racyOld = 2100 * time.Millisecond
+	// settle is how long after an uncertain look the next one is taken.
+	settle = time.Second
+)
+
+// folder is what the sessions of this process have in common about one
+// directory.
+type folder struct {
+	m   *Manager
+	key string // in Manager.folders
+
+	at atomic.Pointer[string] // dir, for those who do not hold mu
+
+	mu      sync.Mutex
+	dir     string
+	root    string
+	idx     *index.File
+	view    *mailbox.View
+	let     letters
+	letSeen fileStamp
+	boxes   map[*box]struct{}
+	force   bool // scan at the next check
+	gone    bool
+	cache   *cache
+	sizes   map[mailbox.UID]int64 // found out, not written yet
+
+	// Guarded by Manager.mu.
+	refs    int
+	idle    time.Time
+	watched bool
+	recheck bool
+}
+
+// fileStamp tells whether a file is the one that was read.
+type fileStamp struct{ ino, size, mtime int64 }
+
+func stampOf(path string) fileStamp {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return fileStamp{}
+	}
+	return fileStamp{int64(st.Ino), st.Size, st.Mtim.Nano()}
+}
+
+func mtime(path string) (int64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return 0, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return st.Mtim.Nano(), nil
+}
+
+// unsure tells whether a directory may have changed since looked without
+// another modification time.
+func unsure(mtime, looked int64) bool {
+	d := time.Duration(looked - mtime)
+	return d < racy || mtime%1e9 == 0 && d < racyOld
+}
+
+// due tells whether an unsure directory is to be looked at again.
+func due(mtime, looked int64, now time.Time) bool {
+	return unsure(mtime, looked) && now.UnixNano()-looked > int64(settle)
+}
+
+// check brings the folder's view to the present. f.mu is held.
+func (f *folder) check() error {
+	if f.gone {
+		return mailbox.ErrOtherView
+	}
+	if f.idx != nil && !f.force {
+		n, err1 := mtime(f.dir + "/new")
+		c, err2 := mtime(f.dir + "/cur")
+		stale, _ := f.idx.Stale()
+		h, now := &f.idx.Header, time.Now()
+		if err1 == nil && err2 == nil && !stale && !f.idx.Lost && n == h.New && c == h.Cur &&
+			!due(h.New, h.NewLooked, now) && !due(h.Cur, h.CurLook, now) {
+			return nil
+		}
+	}
+	return f.locked(func() error { return nil })
+}
+
+// locked runs fn with the index's lock, everything that others did taken in,
+// and then shows the sessions what fn did. f.mu is held.
+func (f *folder) locked(fn func() error) error {
+	if f.gone {
+		return mailbox.ErrOtherView
+	}
+	known := f.idx != nil || index.Known(f.dir)
+	l, err := index.Acquire(f.dir, lockWait)
+	if err != nil {
+		return f.trouble(err)
+	}
+	defer l.Release()
+	if err := f.bring(l, known); err != nil {
+		f.drop()
+		return f.trouble(err)
+	}
+	err = f.reconcile()
+	if err == nil {
+		err = fn()
+	}
+	if err == nil && f.idx.Wasteful() {
+		var n *index.File
+		if n, err = f.idx.Compact(); err == nil {
+			f.idx = n
+		}
+	}
+	f.publish()
+	if err != nil {
+		// What the log says and what is in memory may differ now.
+		var soft softError
+		if !errors.As(err, &soft) {
+			f.drop()
+		}
+		return f.trouble(err)
+	}
+	return nil
+}
+
+// softError wraps an error that left the index as it should be.
+type softError struct{ error }
+
+func (e softError) Unwrap() error { return e.error }
+
+// trouble names the errors that clients are told of.
+func (f *folder) trouble(err error) error {
+	switch {
+	case err == index.ErrLocked:
+		return mailbox.ErrBusy
+	case errors.Is(err, fs.ErrNotExist):
+		if _, serr := os.Stat(f.dir); errors.Is(serr, fs.ErrNotExist) {
+			f.gone = true
+			f.wake()
+			return fmt.Errorf("%w: %w", mailbox.ErrOtherView, err)
+		}
+	case errors.Is(err, unix.EDQUOT):
+		return fmt.Errorf("%w: %w", mailbox.ErrQuota, err)
+	}
+	return err
+}
+
+// drop forgets the index, so that it is read anew.
+func (f *folder) drop() {
+	if f.idx != nil {
+		f.idx.Close()
+		f.idx = nil
+	}
+}
+
+// bring makes f.idx what the file says.
+func (f *folder) bring(l index.Lock, known bool) error {
+	if f.idx != nil {
+		stale, _ := f.idx.Stale()
+		if !stale || f.idx.Refresh() == nil {
+			return f.idx.Trim()
+		}
+		f.drop()
+	}
+	idx, err := index.Load(f.dir)
+	if err == nil && idx.State.UIDNext < 1<<32-1024 {
+		f.idx = idx
+		for _, m := range idx.State.Messages {
+			if m.Place == index.Tmp {
+				f.force = true // the writer died; merge completes its work
+				break
+			}
+		}
+		return idx.Trim()
+	}
+	if err == nil {
+		idx.Close()
+		known = true // out of UIDs
+	} else if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(f.dir + "/cur"); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, fs.ErrPermission) {
+		known = true
+	} else {
+		return err
+	}
+	return f.build(l, known)
+}
+
+// publish shows the state to the sessions if it is another.
+func (f *folder) publish() {
+	if f.idx == nil {
+		return
+	}
+	st, v := f.idx.State, f.view
+	if v != nil && v.UIDValidity == f.idx.Header.UIDValidity && v.HighestModSeq == st.HighestModSeq && v.UIDNext == st.UIDNext &&
+		len(v.Messages) == len(st.Messages) && len(v.Keywords) == len(st.Keywords) && (len(v.Messages) == 0 || &v.Messages[0] == &st.Messages[0]) {
+		return
+	}
+	f.view = st.View(f.idx.Header.UIDValidity)
+	f.wake()
+}
+
+func (f *folder) wake() {
+	for b := range f.boxes {
+		b.poke()
+	}
+}
+
+// commit writes a transaction. seq is the highest mod-sequence it gave.
+func (f *folder) commit(l *index.Log, next mailbox.UID, seq mailbox.ModSeq) error {
+	st := f.idx.State
+	return f.idx.Commit(l, max(next, st.UIDNext), max(seq, st.HighestModSeq))
+}
+
+// looked notes the directories' times after we changed them ourselves: what is
+// in them is what the log says. The times are recent, so that another look follows.
+func (f *folder) looked(n, c bool) {
+	h := &f.idx.Header
+	now := time.Now().UnixNano()
+	if n && h.New != 0 {
+		if t, err := mtime(f.dir + "/new"); err == nil {
+			h.New, h.NewLooked = t, now
+		}
+	}
+	if c && h.Cur != 0 {
+		if t, err := mtime(f.dir + "/cur"); err == nil {
+			h.Cur, h.CurLook = t, now
+		}
+	}
+	f.m.recheck(f)
+}
+
+// where is the directory. It may be renamed at any time by another session.
+func (f *folder) where() string { return *f.at.Load() }
+
+func (f *folder) moved(dir string) {
+	f.dir = dir
+	f.at.Store(&dir)
+	if f.idx != nil {
+		f.idx.Moved(dir)
+	}
+}
+
+// path of a message's file.
+func (f *folder) path(m *mailbox.Message) string {
+	return f.where() + "/" + placeName(m.Place) + "/" + m.File
+}
+
+func placeName(p uint8) string {
+	switch p {
+	case index.New:
+		return "new"
+	case index.Tmp:
+		return "tmp"
+	}
+	return "cur"
+}
+
+// loadLetters reads dovecot-keywords if it is another than before. Other
+// letters mean that flags in file names have another meaning.
+func (f *folder) loadLetters() {
+	path := f.dir + "/dovecot-keywords"
+	s := stampOf(path)
+	if s == f.letSeen {
+		return
+	}
+	f.letSeen = s
+	file, err := os.Open(path)
+	if err != nil {
+		f.let = letters{}
+		return
+	}
+	defer file.Close()
+	b, err := io.ReadAll(io.LimitReader(file, 64<<10))
+	if err == nil {
+		f.let = parseKeywords(b)
+	}
+}
+
+// assignLetters gives keywords letters, as long as there are some.
+func (f *folder) assignLetters(kw []string) error {
+	f.loadLetters()
+	changed := false
+	for _, k := range kw {
+		if !f.let.shows(k) && f.let.assign(k) {
+			changed = true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	if err := writeFile(f.dir, "dovecot-keywords", f.let.format()); err != nil {
+		f.letSeen = fileStamp{}
+		f.loadLetters()
+		return err
+	}
+	f.letSeen = stampOf(f.dir + "/dovecot-keywords")
+	return nil
+}
+
+// writeFile replaces a small file of the folder, durably.
+func writeFile(dir, name string, b []byte) error {
+	tmp, err := os.CreateTemp(dir+"/tmp", name+".")
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(b)
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if cerr := tmp.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), dir+"/"+name)
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+	}
+	return err
+}

@@ -1,0 +1,132 @@
+package store
+
+import (
+	"errors"
+	"path/filepath"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// watch makes changes of the folder wake its sessions.
+func (m *Manager) watch(f *folder) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f.watched || m.closed {
+		return
+	}
+	f.watched = true
+	if !m.watching {
+		m.watching = true
+		var err error
+		if m.watcher, err = fsnotify.NewBufferedWatcher(64); err != nil {
+			m.logf("watching folders: %v: looking every %v instead", err, m.o.Poll)
+			m.watcher = nil
+		}
+		m.done.Add(1)
+		go m.loop()
+	}
+	if m.watcher != nil {
+		for _, sub := range []string{"/new", "/cur"} {
+			if err := m.watcher.Add(f.where() + sub); err != nil {
+				m.logf("watching %s: %v: looking every %v instead", f.dir+sub, err, m.o.Poll)
+				break
+			}
+		}
+	}
+	// What happened before the watch began.
+	m.later(f, 0)
+}
+
+// loop looks at folders when something happens in them, and all watched ones
+// now and then.
+func (m *Manager) loop() {
+	defer m.done.Done()
+	tick := time.NewTicker(m.o.Poll)
+	defer tick.Stop()
+	var events chan fsnotify.Event
+	var errs chan error
+	if m.watcher != nil {
+		events, errs = m.watcher.Events, m.watcher.Errors
+	}
+	hit := map[string]bool{}
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	for {
+		select {
+		case <-m.stop:
+			return
+		case e, ok := <-events:
+			if !ok {
+				events = nil
+				continue
+			}
+			if e.Op == fsnotify.Chmod {
+				continue
+			}
+			if len(hit) == 0 {
+				timer.Reset(quiet)
+			}
+			dir := filepath.Dir(e.Name)
+			if b := filepath.Base(e.Name); b == "new" || b == "cur" {
+				dir = e.Name // the directory itself went
+			}
+			hit[filepath.Dir(dir)] = true
+		case err := <-errs:
+			if errors.Is(err, fsnotify.ErrEventOverflow) {
+				m.checkAll(nil)
+			}
+		case <-timer.C:
+			m.checkAll(hit)
+			clear(hit)
+		case <-tick.C:
+			m.checkAll(nil)
+		}
+	}
+}
+
+// checkAll looks at the watched folders, or those of them in dirs.
+func (m *Manager) checkAll(dirs map[string]bool) {
+	m.mu.Lock()
+	var list []*folder
+	for _, f := range m.folders {
+		if f.watched && f.refs > 0 && (dirs == nil || dirs[f.key]) {
+			f.refs++
+			list = append(list, f)
+		}
+	}
+	m.mu.Unlock()
+	for _, f := range list {
+		f.mu.Lock()
+		f.check()
+		f.mu.Unlock()
+		m.release(f)
+	}
+}
+
+// recheck looks at a watched folder again when an uncertain look has settled.
+func (m *Manager) recheck(f *folder) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f.watched && f.refs > 0 && !f.recheck && !m.closed {
+		m.later(f, settle+settle/10)
+	}
+}
+
+// later checks f after d. m.mu is held.
+func (m *Manager) later(f *folder, d time.Duration) {
+	f.recheck = true
+	f.refs++
+	time.AfterFunc(d, func() {
+		m.mu.Lock()
+		f.recheck = false
+		closed := m.closed
+		m.mu.Unlock()
+		if !closed {
+			f.mu.Lock()
+			f.check()
+			f.mu.Unlock()
+		}
+		m.release(f)
+	})
+}
