@@ -418,3 +418,19 @@ func (e LoginEnd) Text() string {
 	e.text(&b)
 	return b.String()
 }
+
+// Pop3End is pop3d's line at the end of a session, in Dovecot's form. Why is
+// "Logged out", "Connection closed" or the like.
+type Pop3End struct {
+	User, Why           string
+	Tops, Retrs         int
+	TopBytes, RetrBytes int64
+	Deleted, Messages   int
+	Size                int64 // of the mailbox when the session began
+}
+
+func (Pop3End) Queue() string { return "" }
+func (e Pop3End) Text() string {
+	return fmt.Sprintf("pop3(%s): Disconnected: %s top=%d/%d, retr=%d/%d, del=%d/%d, size=%d",
+		e.User, e.Why, e.Tops, e.TopBytes, e.Retrs, e.RetrBytes, e.Deleted, e.Messages, e.Size)
+}
