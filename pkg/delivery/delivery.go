@@ -130,7 +130,7 @@ func Serve(ctx context.Context, env *service.Env, nc net.Conn, deliver func(ctx 
 			fc.SetReadDeadline(time.Now()) // ends the reader below
 		}
 	}()
-	err = c.read(ctx, deliver)
+	err = c.read(ctx, env, deliver)
 	close(gone)
 	cancel()
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -160,7 +160,7 @@ func (c *conn) write(frames []byte) error {
 }
 
 // read takes requests until the connection ends.
-func (c *conn) read(ctx context.Context, deliver func(context.Context, *Job)) error {
+func (c *conn) read(ctx context.Context, env *service.Env, deliver func(context.Context, *Job)) error {
 	for {
 		typ, p, err := c.ipc.ReadFrame()
 		if err != nil {
@@ -198,7 +198,7 @@ func (c *conn) read(ctx context.Context, deliver func(context.Context, *Job)) er
 			}
 			continue
 		}
-		go c.run(ctx, j, deliver)
+		env.Go(func() { c.run(ctx, j, deliver) })
 	}
 }
 

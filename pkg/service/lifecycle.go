@@ -42,6 +42,7 @@ type lifecycle struct {
 func newLifecycle(r *runner) *lifecycle {
 	l := &lifecycle{r: r, draining: make(chan struct{}), limit: r.start.Limit, lastBusy: time.Now(), wakeups: make(chan struct{}, 1)}
 	l.room = sync.NewCond(&l.mu)
+	r.env.pool.Idle = idleGoroutines
 	cfg := r.env.Config
 	if r.spec.Serve == nil {
 		l.limit = 0 // wakeups do not overlap anyway
@@ -296,7 +297,7 @@ func (r *runner) acceptLoop(l net.Listener) {
 			continue
 		}
 		r.begin()
-		go func() {
+		r.env.pool.Go(func() {
 			defer r.end()
 			defer c.Close()
 			if r.spec.Serve == nil {
@@ -307,7 +308,7 @@ func (r *runner) acceptLoop(l net.Listener) {
 				return
 			}
 			r.protect(func() { r.spec.Serve(r.ctx, r.env, c) })
-		}()
+		})
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 
 	"posthaste/pkg/config"
+	"posthaste/pkg/gopool"
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/privs"
 )
@@ -69,7 +70,16 @@ type Env struct {
 
 	life *lifecycle
 	as   *privs.IDs
+	pool gopool.Pool
 }
+
+// idleGoroutines is how many goroutines a daemon keeps for the next sessions
+// and requests.
+const idleGoroutines = 16
+
+// Go calls f in a goroutine of its own, one that is used again where there is
+// one. It is for requests that share a connection; sessions have theirs.
+func (e *Env) Go(f func()) { e.pool.Go(f) }
 
 // Draining is closed when the process should finish: sessions end at the next
 // safe point (smtpd between messages), servers close idle connections.
