@@ -218,6 +218,39 @@ func (c *Conn) WriteFrame(typ byte, payload []byte, fds ...int) error {
 	return c.send(c.wb, oob)
 }
 
+// TryWrite sends frames that AppendFrame made if the peer's buffer has room for
+// them. If it has none, it returns false and has sent nothing; after an error
+// the connection is of no more use.
+func (c *Conn) TryWrite(frames []byte) (sent bool, err error) {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	rc, err := c.c.SyscallConn()
+	if err != nil {
+		return false, err
+	}
+	var n int
+	var werr error
+	err = rc.Control(func(fd uintptr) {
+		for {
+			n, werr = unix.SendmsgN(int(fd), frames, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+			if werr != unix.EINTR {
+				return
+			}
+		}
+	})
+	switch {
+	case err != nil:
+		return false, err
+	case werr == unix.EAGAIN:
+		return false, nil
+	case werr != nil:
+		return false, werr
+	case n < len(frames):
+		return false, io.ErrShortWrite
+	}
+	return true, nil
+}
+
 // WriteRaw sends frames that AppendFrame made, in one system call where the
 // socket takes them.
 func (c *Conn) WriteRaw(frames []byte) error {

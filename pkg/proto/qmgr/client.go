@@ -51,8 +51,35 @@ func (n *Notifier) Notify(id string) {
 	}
 	if !n.running {
 		n.running = true
+		if n.sendNow() {
+			n.running = false
+			return
+		}
 		go n.send()
 	}
+}
+
+// sendNow writes what is pending if that takes no waiting, which saves a switch
+// of goroutines for each message; the caller holds mu. What it cannot send at
+// all is left to send.
+func (n *Notifier) sendNow() bool {
+	if n.conn == nil || n.lost {
+		return false
+	}
+	var space [64]byte
+	e := wire.Encoder{B: space[:0]}
+	e.Strings(n.pending)
+	sent, err := n.conn.TryWrite(ipc.AppendFrame(nil, TypeNotify, e.B, 0))
+	if err != nil {
+		// send finds out what is wrong; a part of a frame may be on its way.
+		n.conn.Close()
+		n.conn = nil
+		return false
+	}
+	if sent {
+		n.pending = n.pending[:0]
+	}
+	return sent
 }
 
 // send writes what is pending and ends when there is nothing more.
