@@ -73,8 +73,8 @@ type master struct {
 	byFD     map[int]*service
 	children map[int]*child
 	sess     sessions
-	closing  bool // told to stop: nobody new is served
-	stopping bool // everything has been told to stop
+	ending   int  // the ranks up to this one have been told to stop; 0: none
+	stopping bool // all have
 	stopped  chan struct{}
 }
 
@@ -242,7 +242,7 @@ func (m *master) poll() {
 
 // arm watches the service's sockets until the first client comes.
 func (m *master) arm(s *service) {
-	if s.current != nil || s.starting != nil || m.stopping || m.closing && s.public() {
+	if s.current != nil || s.starting != nil || m.over(s) {
 		return
 	}
 	for _, fd := range s.fds {
@@ -254,7 +254,7 @@ func (m *master) arm(s *service) {
 
 // start makes sure that a process serves, or will when back-off allows.
 func (m *master) start(s *service) {
-	if s.current != nil || s.starting != nil || m.stopping || m.closing && s.public() || m.services[s.entry.Name+"/"+s.entry.Type] != s {
+	if s.current != nil || s.starting != nil || m.over(s) || m.services[s.entry.Name+"/"+s.entry.Type] != s {
 		return
 	}
 	if d := time.Until(s.notUntil); d > 0 {
@@ -292,7 +292,7 @@ func (m *master) schedule(s *service, now bool) {
 	}
 	s.timer = time.AfterFunc(d, func() {
 		m.events <- func() {
-			if m.services[s.entry.Name+"/"+s.entry.Type] != s || m.stopping {
+			if m.services[s.entry.Name+"/"+s.entry.Type] != s || m.over(s) {
 				return
 			}
 			if !s.entry.WakeupIfUsed || s.used {
@@ -338,7 +338,7 @@ func (m *master) word(c *child, w string) {
 			s.wake = false
 			c.ctl.Send(masterlink.Wakeup)
 		}
-		if m.stopping || m.closing && s.public() {
+		if m.over(s) {
 			c.ctl.Send(masterlink.Stop)
 		}
 	case masterlink.Drain:
@@ -368,7 +368,7 @@ func (m *master) word(c *child, w string) {
 // replace starts a successor to c, the serving process. A solitary process
 // leaves first.
 func (m *master) replace(s *service, c *child) {
-	if s.current != c || s.starting != nil || m.stopping || m.closing && s.public() {
+	if s.current != c || s.starting != nil || m.over(s) {
 		return
 	}
 	if c.solitary {
@@ -418,7 +418,7 @@ func (m *master) exited(c *child, ws syscall.WaitStatus) {
 	c.ctl.Close()
 	s := c.svc
 	failed := ws.Signaled() || ws.ExitStatus() != 0
-	if failed && !m.stopping {
+	if failed && !m.over(s) {
 		how := fmt.Sprintf("exit status %d", ws.ExitStatus())
 		if ws.Signaled() {
 			how = fmt.Sprintf("killed by signal %d", int(ws.Signal()))
@@ -432,8 +432,8 @@ func (m *master) exited(c *child, ws syscall.WaitStatus) {
 	if s.starting == c {
 		s.starting = nil
 	}
-	if m.closing && !m.stopping && !m.serving() {
-		m.stopRest()
+	if m.ending > 0 {
+		m.endNext()
 	}
 	if m.stopping {
 		if len(m.children) == 0 {
@@ -542,58 +542,81 @@ func (m *master) loop() error {
 	}
 }
 
-// stop tells every child to finish, first those that serve people, who may need
-// the others for a message under way; who does not finish is killed.
+// The order in which a stop ends services: who is still there may need those
+// after him, and they are started for him even then.
+const (
+	outer   = 1 + iota // network services and sessions: they serve people
+	movers             // qmgr, pickup: they start work by themselves
+	helpers            // all others: they are asked
+)
+
+func (s *service) rank() int {
+	switch {
+	case s.entry.Type == "inet":
+		return outer
+	case s.entry.Wakeup > 0:
+		return movers
+	}
+	return helpers
+}
+
+func (c *child) rank() int {
+	if c.key != (sessionKey{}) {
+		return outer
+	}
+	return c.svc.rank()
+}
+
+// over says that a service has been stopped for good.
+func (m *master) over(s *service) bool { return s.rank() <= m.ending }
+
+// stop tells the children to finish, rank by rank; who does not is killed.
 func (m *master) stop() {
-	if m.closing {
+	if m.ending > 0 {
 		return
 	}
-	m.closing = true
+	m.endNext()
+	if len(m.children) == 0 {
+		close(m.stopped)
+		return
+	}
+	m.endAfter(outer, 9*time.Second)
+	m.endAfter(movers, 12*time.Second)
+	time.AfterFunc(15*time.Second, func() { m.events <- m.kill })
+}
+
+// endAfter goes on to the rank after this one even if it has not left by then.
+func (m *master) endAfter(rank int, d time.Duration) {
+	time.AfterFunc(d, func() {
+		m.events <- func() {
+			if m.ending == rank {
+				m.end(rank + 1)
+			}
+		}
+	})
+}
+
+// endNext ends the next rank, if all of those before have left.
+func (m *master) endNext() {
+	for m.ending < helpers {
+		for _, c := range m.children {
+			if c.rank() <= m.ending {
+				return
+			}
+		}
+		m.end(m.ending + 1)
+	}
+}
+
+// end tells the children of a rank to finish.
+func (m *master) end(rank int) {
+	m.ending, m.stopping = rank, rank == helpers
 	for _, c := range m.children {
-		if c.front() {
+		if c.rank() == rank {
 			m.detachSession(c)
 			c.ctl.Send(masterlink.Stop)
 		}
 	}
-	if !m.serving() {
-		m.stopRest()
-		if len(m.children) == 0 {
-			close(m.stopped)
-		}
-		return
-	}
-	time.AfterFunc(10*time.Second, func() { m.events <- m.stopRest })
-	time.AfterFunc(15*time.Second, func() { m.events <- m.kill })
-}
-
-// stopRest is the second half of stop.
-func (m *master) stopRest() {
-	if m.stopping {
-		return
-	}
-	m.stopping = true
-	for _, c := range m.children {
-		m.detachSession(c)
-		c.ctl.Send(masterlink.Stop)
-	}
-	time.AfterFunc(15*time.Second, func() { m.events <- m.kill })
-}
-
-// public says that the service is for the outside.
-func (s *service) public() bool { return s.entry.Type == "inet" }
-
-// front says that c serves people, who may need the other services until they
-// have left.
-func (c *child) front() bool { return c.svc.public() || c.key != (sessionKey{}) }
-
-// serving says whether somebody is still being served.
-func (m *master) serving() bool {
-	for _, c := range m.children {
-		if c.front() {
-			return true
-		}
-	}
-	return false
 }
 
 func (m *master) kill() {

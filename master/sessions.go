@@ -226,7 +226,7 @@ func (m *master) open(o *session.Open, fd int) error {
 		return errors.New("unknown or expired session")
 	}
 	s := m.sessionService(g.Program)
-	if s == nil || m.stopping {
+	if s == nil || m.ending > 0 {
 		return errors.New("the service is closed")
 	}
 	key := sessionKey{g.Program, g.UID}
