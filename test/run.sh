@@ -22,7 +22,7 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
 if [ ! -e "$D/etc/main.cf" ]; then
   say "Making a private mail system in $D"
-  "$BIN/posthaste" init --dir "$D" --domain example.test --user alice:secret --user bob:secret --port-base "$BASE"
+  "$BIN/posthaste" init --dir "$D" --domain example.test --user alice:secret --user bob:hunter2 --port-base "$BASE"
 fi
 if $PH status > /dev/null 2>&1; then $PH stop; fi
 say "Starting it"
@@ -31,8 +31,9 @@ $PH start
 say "Alice sends a message to Bob: submission with STARTTLS and a password"
 mark="hello-$(date +%s)-$$"
 go=${GO:-$(command -v go || echo /usr/local/go/bin/go)}
-"$go" build -o "$BIN/submit" ./tools/submit
-"$BIN/submit" -addr "127.0.0.1:$((BASE + 587))" -cafile "$D/etc/tls/cert.pem" -user alice -password secret \
+mkdir -p "$BIN/tools"
+"$go" build -o "$BIN/tools/" ./tools/submit ./tools/readmail
+"$BIN/tools/submit" -addr "127.0.0.1:$((BASE + 587))" -cafile "$D/etc/tls/cert.pem" -user alice -password secret \
   -from alice@example.test -to bob@example.test << MSG
 From: Alice <alice@example.test>
 To: Bob <bob@example.test>
@@ -48,14 +49,20 @@ for _ in $(seq 100); do
 done
 [ -n "$file" ] || { echo "the message did not arrive; the log:" >&2; tail -20 "$D/log/mail.log" >&2; exit 1; }
 say "It is in Bob's mailbox: $file"
-cat "$file"
+for p in "pop3 995" "imap 993"; do
+  set -- $p
+  say "Bob reads it by $1 over TLS"
+  "$BIN/tools/readmail" -proto "$1" -addr "127.0.0.1:$((BASE + $2))" -cafile "$D/etc/tls/cert.pem" -user bob -password hunter2 -subject "$mark"
+done
 say "How it got there, from $D/log/mail.log"
 qid=$(grep -l "" "$D/log/mail.log" > /dev/null; sed -nE 's/.*: ([0-9A-Za-z]+): to=<bob@example.test>.*/\1/p' "$D/log/mail.log" | tail -1)
 grep -F "$qid:" "$D/log/mail.log" || true
 
 say "It keeps running. Try it:"
 cat << END
-  submission  127.0.0.1:$((BASE + 587)) (STARTTLS), :$((BASE + 465)) (TLS); users alice and bob, password secret
+  a mail client: users alice (password secret) and bob (password hunter2), server 127.0.0.1, a self-signed certificate
+              IMAP $((BASE + 993)) (TLS) or $((BASE + 143)) (STARTTLS); POP3 $((BASE + 995)) (TLS) or $((BASE + 110)) (STARTTLS)
+              sending: submission $((BASE + 587)) (STARTTLS) or $((BASE + 465)) (TLS)
   SMTP        127.0.0.1:$((BASE + 25)), for mail to example.test from anybody
   the queue   $BIN/mailq -C $D/etc
   the log     tail -f $D/log/mail.log

@@ -210,7 +210,15 @@ retry     unix  -       -       n       -       -       error
 discard   unix  -       -       n       -       -       discard
 local     unix  -       n       n       -       -       local
 virtual   unix  -       n       n       -       -       virtual
-`, p(25), p(587), p(465))
+# Reading mail: login speaks POP3 and IMAP until the password is right, then
+# the session program of that user takes over.
+%[4]d inet  n       -       n       -       1000    login protocol=imap
+%[5]d inet  n       -       n       -       1000    login protocol=imap tls=wrapper
+%[6]d inet  n       -       n       -       1000    login protocol=pop3
+%[7]d inet  n       -       n       -       1000    login protocol=pop3 tls=wrapper
+imapd     unix  -       -       n       -       1000    imapd
+pop3d     unix  -       -       n       -       1000    pop3d
+`, p(25), p(587), p(465), p(143), p(993), p(110), p(995))
 }
 
 func (in *Init) tables() error {
