@@ -215,6 +215,7 @@ func (k *checker) parameter(c *config.Config, name string, pos config.Position) 
 	if err := d.Check(value); err != nil && !(value == "" && decl.Default == "" && decl.Type != "string" && decl.Type != "raw") {
 		k.trouble(pos, &config.ValueError{Name: name, Value: value, Reason: err.Error()})
 	}
+	k.unsupported(c, name, value, pos)
 	k.vocabulary(name, value, pos)
 	k.restrictionLists(c, name, value, pos)
 	k.effect(decl, name, pos)

@@ -17,7 +17,7 @@ const indexSuffix = ".cdb"
 var (
 	indexTypes  = []string{"cdb", "hash", "btree", "lmdb", "dbm", "sdbm"}
 	localTypes  = []string{"texthash", "regexp", "pcre", "cidr", "inline", "pipemap", "unionmap", "randmap", "static", "fail", "environ", "debug", "unix"}
-	serverTypes = []string{"ldap", "mysql", "pgsql", "sqlite", "socketmap", "tcp", "memcache", "mongodb", "nis", "nisplus"}
+	serverTypes = []string{"socketmap", "tcp"}
 )
 
 // caches are tables that a daemon makes itself.
@@ -72,6 +72,8 @@ func (k *checker) table(c *config.Config, param, spec string, pos config.Positio
 			k.add(pos, Error, "%s: %v", param, err)
 		}
 	case slices.Contains(serverTypes, typ):
+	case absent(typ):
+		k.add(pos, Error, "%s: tables of type %s are not supported: mail that needs %s is deferred", param, typ, spec)
 	case holdsTables(param):
 		k.suggest(closest(typ, append(slices.Clone(indexTypes), localTypes...)), pos, Error, "%s: unsupported table type %q in %s", param, typ, spec)
 	}
