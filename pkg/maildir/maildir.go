@@ -92,7 +92,7 @@ type Result struct {
 	Repeated bool // an earlier attempt's copy was there
 }
 
-// UniqueName derives a file name (without the ",S=size" that Deliver appends).
+// UniqueName derives a file name (without the ",S=size,W=wire size" that Deliver appends).
 // It does not change between attempts.
 func UniqueName(arrival time.Time, queueID string, num uint32, host string) string {
 	b := make([]byte, 0, 64)
@@ -154,7 +154,7 @@ func (s *Store) Deliver(m *Message) (*Result, error) {
 		return nil, cannot("create maildir file "+tmp, err)
 	}
 	defer unix.Close(fd)
-	size, err := write(fdWriter(fd), m)
+	size, wire, err := write(fdWriter(fd), m)
 	if err != nil {
 		os.Remove(tmp)
 		var re *mailcopy.ReadError
@@ -163,13 +163,13 @@ func (s *Store) Deliver(m *Message) (*Result, error) {
 		}
 		return nil, cannot("error writing message", err)
 	}
-	name := m.Name + ",S=" + strconv.FormatInt(size, 10)
+	name := m.Name + ",S=" + strconv.FormatInt(size, 10) + ",W=" + strconv.FormatInt(wire, 10)
 	final := m.Dir + "/new/" + name
 	r = &Result{Path: final, Size: size}
-	err = rename(tmp, final)
+	err = publish(m.Dir, tmp, name, wire)
 	if err == unix.ENOENT {
 		if err = Make(m.Dir); err == nil {
-			err = rename(tmp, final)
+			err = publish(m.Dir, tmp, name, wire)
 		}
 	}
 	switch {
@@ -302,11 +302,14 @@ func makeDirs(dir string) error {
 	return nil
 }
 
-// write writes header and content, in one system call if they are small.
-func write(f fdWriter, m *Message) (int64, error) {
+// write writes header and content, in one system call if they are small. It
+// returns the file's size and that of its wire form, with CRLF line ends.
+func write(f fdWriter, m *Message) (size, wire int64, err error) {
 	n := m.Content.Size()
 	if n > 256<<10 {
-		return mailcopy.Copy(f, m.rewind(), m.Header, mailcopy.Maildir, "\n")
+		w := &countingWriter{fd: f}
+		size, err = mailcopy.Copy(w, m.rewind(), m.Header, mailcopy.Maildir, "\n")
+		return size, size + w.c.n, err
 	}
 	b := buffers.Get().(*buffer)
 	defer func() {
@@ -322,12 +325,13 @@ func write(f fdWriter, m *Message) (int64, error) {
 		if err == nil || err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		return 0, dsncode.New("4.3.0", "error reading message: %w", err)
+		return 0, 0, dsncode.New("4.3.0", "error reading message: %w", err)
 	}
 	c := mailcopy.NewConverter(mailcopy.Maildir, "\n")
 	b.out = c.Finish(c.Append(append(b.out[:0], m.Header...), in))
+	bare := int64(bytes.Count(b.out, []byte{'\n'}) - bytes.Count(b.out, []byte("\r\n")))
 	k, err := f.Write(b.out)
-	return int64(k), err
+	return int64(k), int64(k) + bare, err
 }
 
 // rename moves without replacing. File systems that cannot do so get a link

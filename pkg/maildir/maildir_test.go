@@ -38,7 +38,7 @@ func TestDeliver(t *testing.T) {
 		t.Fatal(r, err)
 	}
 	want := "Delivered-To: x\nSubject: x\n\nbody\n"
-	if b, _ := os.ReadFile(r.Path); string(b) != want || r.Size != int64(len(want)) || !strings.HasSuffix(r.Path, fmt.Sprintf(",S=%d", len(want))) {
+	if b, _ := os.ReadFile(r.Path); string(b) != want || r.Size != int64(len(want)) || !strings.HasSuffix(r.Path, fmt.Sprintf(",S=%d,W=%d", len(want), len(want)+4)) {
 		t.Errorf("%s: %q", r.Path, b)
 	}
 	for _, sub := range []string{"", "tmp", "new", "cur"} {

@@ -1,6 +1,8 @@
 package index
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -50,6 +52,12 @@ func (c Clock) same(h *Header) bool {
 	}
 	w := time.Unix(0, h.Written)
 	return w.After(c.Now.Add(-c.Uptime)) && w.Before(c.Now.Add(2*time.Second))
+}
+
+// EmailID derives an object id (RFC 8474) from the unique part of a file name.
+func EmailID(base string) uint64 {
+	s := sha256.Sum256([]byte(base))
+	return max(1, binary.BigEndian.Uint64(s[:]))
 }
 
 // Lock is the right to write a folder's index and to rename its files.

@@ -12,6 +12,7 @@ import (
 
 	"posthaste/pkg/mailbox"
 	"posthaste/pkg/maildir"
+	"posthaste/pkg/maildir/index"
 )
 
 // inMemory is how much of an appended message is kept in memory before its
@@ -183,7 +184,7 @@ func (a *appender) finish() error {
 	if err := unix.Futimes(int(i.file.Fd()), []unix.Timeval{unix.NsecToTimeval(date.UnixNano()), unix.NsecToTimeval(date.UnixNano())}); err != nil {
 		return &os.PathError{Op: "utimes", Path: i.path, Err: err}
 	}
-	id := emailID(i.add.base)
+	id := index.EmailID(i.add.base)
 	i.add.base += fmt.Sprintf(",S=%d,W=%d", physical, i.size)
 	i.add.tmp, i.add.bytes, i.add.uid = i.path, physical, i.info.UID
 	i.add.m = mailbox.Message{Flags: i.info.Flags, Keywords: i.info.Keywords, Size: i.size, Date: date.Unix(), SaveDate: time.Now().Unix(), EmailID: id}

@@ -1,8 +1,6 @@
 package store
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -308,7 +306,7 @@ func (f *folder) inspect(s seen) (*mailbox.Message, error) {
 		return nil, nil
 	}
 	base, info := splitName(s.file)
-	m := &mailbox.Message{File: s.file, Place: s.place, Size: -1, Date: st.Mtim.Sec, SaveDate: st.Ctim.Sec, EmailID: emailID(base)}
+	m := &mailbox.Message{File: s.file, Place: s.place, Size: -1, Date: st.Mtim.Sec, SaveDate: st.Ctim.Sec, EmailID: index.EmailID(base)}
 	m.Flags, m.Keywords, _ = f.let.parseInfo(info)
 	if w, ok := field(base, "W"); ok {
 		// A wrong size would cut messages off or hang clients.
@@ -317,12 +315,6 @@ func (f *folder) inspect(s seen) (*mailbox.Message, error) {
 		}
 	}
 	return m, nil
-}
-
-// emailID derives an object id from the unique part of a file name.
-func emailID(base string) uint64 {
-	s := sha256.Sum256([]byte(base))
-	return max(1, binary.BigEndian.Uint64(s[:]))
 }
 
 // build makes an index where there is none, or none that can be read. known
