@@ -82,5 +82,6 @@ func (c *client) handProxied(o *session.Open) error {
 func (c *client) succeeded() {
 	c.handed = true
 	c.raw.SetDeadline(time.Time{})
+	c.srv.trim.Reset(trimAfter)
 	c.srv.log.Event(maillog.Login{Service: c.srv.protocol, LoginPeer: c.peer()})
 }

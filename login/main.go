@@ -56,6 +56,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -92,7 +93,12 @@ type server struct {
 	sessions *session.Client
 	waiting  *registry
 	warned   atomic.Int64 // when auth's absence was last logged
+	trim     *time.Timer  // gives back what handshakes and floods have taken
 }
+
+// trimAfter is how long after the last login memory is given back: sessions
+// under TLS stay for hours.
+const trimAfter = 5 * time.Second
 
 // open reads the configuration and the certificate.
 func (s *server) open(env *service.Env) error {
@@ -125,6 +131,7 @@ func (s *server) open(env *service.Env) error {
 	s.sessionFailures = params.LoginSessionAuthFailureLimit.In(cfg)
 	s.waiting = newRegistry(env.Limit, params.LoginClientConnectionLimit.In(cfg), params.LoginClientAuthFailureLimit.In(cfg), params.AnvilRateTimeUnit.In(cfg))
 	s.log = env.Log.With(params.LoginSyslogName.In(cfg))
+	s.trim = time.AfterFunc(trimAfter, debug.FreeOSMemory)
 	return s.openTLS(env)
 }
 
@@ -171,4 +178,5 @@ func (s *server) serve(ctx context.Context, env *service.Env, nc net.Conn) {
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	defer stop()
 	c.run()
+	s.trim.Reset(trimAfter)
 }
