@@ -74,7 +74,7 @@ func (s *service) argv(cfg *config.Config) []string {
 func (m *master) spawn(s *service) error {
 	c, err := m.exec(s, s.fds, nil, false)
 	if err == nil {
-		s.starting = c
+		s.starting, s.again = c, false
 	}
 	return err
 }

@@ -43,6 +43,7 @@ type service struct {
 	armed    bool   // the poller watches the sockets
 	used     bool   // some client has connected at least once
 	wake     bool   // send a wakeup when the process is ready
+	again    bool   // a reload came after starting may have read its configuration
 	timer    *time.Timer
 	failures int // in a row
 	notUntil time.Time
@@ -341,6 +342,9 @@ func (m *master) word(c *child, w string) {
 		if m.over(s) {
 			c.ctl.Send(masterlink.Stop)
 		}
+		if s.again {
+			m.replace(s, c)
+		}
 	case masterlink.Drain:
 		if c.handover != nil {
 			c.leaving = true
@@ -472,7 +476,9 @@ func (m *master) reload() {
 	}
 	m.log.Infof("reload -- version %s, configuration %s", params.MailVersion.In(cfg), cfg.Dir())
 	for _, s := range m.services {
-		if s.current != nil {
+		if s.starting != nil {
+			s.again = true // when it is ready
+		} else if s.current != nil {
 			m.replace(s, s.current)
 		}
 		s.notUntil, s.failures = time.Time{}, 0

@@ -29,6 +29,8 @@ type lifecycle struct {
 	maxUse   int64
 	maxIdle  time.Duration
 
+	accepting sync.WaitGroup // accept loops
+
 	mu       sync.Mutex
 	room     *sync.Cond // signalled when a session ends or draining begins
 	sessions int        // accepted and not over
@@ -138,6 +140,7 @@ func (l *lifecycle) leave() {
 	if l.r.handed != nil {
 		<-l.r.handed
 	}
+	l.accepting.Wait() // what one of them has just accepted counts as a session
 	l.mu.Lock()
 	for l.sessions > 0 {
 		l.room.Wait()
@@ -193,7 +196,7 @@ func (r *runner) serve() error {
 		go r.sessionLoop()
 	}
 	for _, l := range r.listeners {
-		go r.acceptLoop(l)
+		r.accepting.Go(func() { r.acceptLoop(l) })
 	}
 	words := make(chan string)
 	go func() {

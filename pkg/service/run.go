@@ -238,6 +238,11 @@ func (r *runner) adopt() error {
 	return nil
 }
 
+// lockPatience is how long a solitary process waits for its predecessor: longer
+// than that may take to leave (qmgr gives deliveries a minute). Whoever gives up
+// is started again after service_throttle_time only.
+const lockPatience = 3 * time.Minute
+
 // lockService waits until no other process of a solitary service is left,
 // one whose master was killed included.
 func (r *runner) lockService() error {
@@ -245,7 +250,7 @@ func (r *runner) lockService() error {
 	if err != nil {
 		return err
 	}
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(lockPatience)
 	for {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
