@@ -169,7 +169,10 @@ func (b *book) send(s *rig.System, o options, progress func(done int)) {
 }
 
 // sendOne tries until the server has taken the letter. One whose end was sent
-// without an answer is not sent again: it may have been taken.
+// without an answer is not sent again: it may have been taken. So may one to
+// whose end the answer was 451, if cleanup was killed between making it durable
+// and saying so: the next attempt has another token, and a delivery under the
+// old one is nobody's promise.
 func (b *book) sendOne(c *smtptalk.Client, addr string, i int) {
 	l := b.letters[i]
 	l.token = fmt.Sprintf("%s%06d", b.prefix, i)
@@ -206,6 +209,9 @@ func (b *book) sendOne(c *smtptalk.Client, addr string, i int) {
 			fail("message %s to %v: %v", l.token, to, res.Err)
 		}
 		atomic.AddInt64(&b.failed, 1)
+		if res.Refused {
+			l.token = fmt.Sprintf("%s%06d.%d", b.prefix, i, try+1)
+		}
 	}
 }
 

@@ -44,6 +44,7 @@ type options struct {
 	killEvery                         time.Duration
 	drain                             time.Duration
 	port                              int
+	flush                             bool
 }
 
 func main() {
@@ -57,6 +58,7 @@ func main() {
 	flag.DurationVar(&o.killEvery, "kill-every", 100*time.Millisecond, "mean interval between two kills")
 	flag.DurationVar(&o.drain, "drain", 4*time.Minute, "time the queue has to drain in")
 	flag.IntVar(&o.port, "port-base", 0, "added to each port; 0 finds one")
+	flag.BoolVar(&o.flush, "flush", false, "ask for a queue run after the last kill instead of letting the system find its own way")
 	base := flag.String("dir", "/var/tmp", "where the instance is made")
 	keep := flag.Bool("keep", false, "leave the instance's files")
 	limit := flag.Duration("limit", 15*time.Minute, "give up after so long")
@@ -145,6 +147,11 @@ func run(s *rig.System, o options) (bool, error) {
 	fmt.Printf("%d messages sent in %.1f s: %d acknowledged, %d with an unknown fate (the connection died before the answer); %d attempts refused or cut before that\n",
 		o.n, time.Since(start).Seconds(), book.acked, book.unknown, book.failed)
 	fmt.Printf("killed: %s\n", k)
+	if o.flush {
+		if _, err := s.Control("flush"); err != nil {
+			return false, err
+		}
+	}
 	t := time.Now()
 	left, err := drain(s, o.drain)
 	if err != nil {

@@ -141,6 +141,7 @@ func (s *Client) Plain(user, password string) error {
 type Result struct {
 	Acked   bool  // the server answered 2xx to the end of data
 	Unknown bool  // the end of data was sent, but no answer came
+	Refused bool  // the end of data was answered 4xx or 5xx
 	Err     error // nil if Acked
 }
 
@@ -164,7 +165,7 @@ func (s *Client) Send(from string, rcpts []string, body ...[]byte) Result {
 		return Result{Acked: true}
 	}
 	_, answered := err.(*ReplyError)
-	return Result{Unknown: !answered, Err: err}
+	return Result{Unknown: !answered, Refused: answered, Err: err}
 }
 
 func (s *Client) envelope(from string, rcpts []string) error {
