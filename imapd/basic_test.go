@@ -87,7 +87,7 @@ func TestDialogue(t *testing.T) {
 		{"CREATE &TxqLrg-", []string{"T OK"}},
 		{`LIST "" "&TxqLrg-"`, []string{`* LIST (\HasNoChildren) "/" &TxqLrg-`, "T OK LIST completed"}},
 		{"ENABLE UTF8=ACCEPT XNONE", []string{"* ENABLED UTF8=ACCEPT", "T OK ENABLE completed"}},
-		{`LIST "" *议`, []string{`* LIST (\HasNoChildren) "/" "会议"`, "T OK LIST completed"}},
+		{`LIST "" "*议"`, []string{`* LIST (\HasNoChildren) "/" "会议"`, "T OK LIST completed"}},
 		{"LOGOUT", []string{"* BYE logging out", "T OK LOGOUT completed"}},
 	} {
 		out := c.do("%s", step.cmd)

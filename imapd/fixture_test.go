@@ -26,6 +26,7 @@ type testStore struct {
 
 func newTestStore(t *testing.T) *testStore {
 	t.Helper()
+	root := t.TempDir() + "/Maildir" // removed last, when nothing writes any more
 	m, err := store.NewManager(store.Options{Host: "host.test", Create: []mailbox.Folder{
 		{Name: "Drafts", Exists: true, Selectable: true, Subscribed: true, Use: mailbox.UseDrafts},
 		{Name: "Sent", Exists: true, Selectable: true, Subscribed: true, Use: mailbox.UseSent},
@@ -36,7 +37,7 @@ func newTestStore(t *testing.T) *testStore {
 	t.Cleanup(func() { m.Close() })
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	return &testStore{t: t, root: t.TempDir() + "/Maildir", m: m, ctx: ctx,
+	return &testStore{t: t, root: root, m: m, ctx: ctx,
 		opt: options{timeout: time.Minute, appendLimit: 10 << 20, log: maillog.New("imapd", maillog.Discard{})}}
 }
 

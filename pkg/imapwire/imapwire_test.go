@@ -215,7 +215,7 @@ func FuzzCommand(f *testing.F) {
 					default:
 						s := p.AString()
 						if p.Err() == nil && bytes.IndexByte(s, 0) < 0 {
-							q := NewParser(AppendString(nil, s))
+							q := NewParser(append(AppendString(nil, s), "\r\n"...))
 							if back := q.String(); q.Err() != nil || !bytes.Equal(back, s) {
 								t.Fatalf("%q came back as %q, %v", s, back, q.Err())
 							}

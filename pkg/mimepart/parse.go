@@ -100,8 +100,8 @@ func parse(l *lines) *Part {
 		switch {
 		case start && whole && len(line) > 2 && line[0] == '-' && line[1] == '-' && p.boundary(line, at):
 		case p.inHdr:
-			if start && blank(line) && line[0] != ' ' && line[0] != '\t' {
-				p.nlines++
+			if start && (line[0] == '\n' || len(line) == 2 && line[0] == '\r' && line[1] == '\n') {
+				p.nlines++ // the empty line is the header's
 				p.endHeader(l.off)
 				p.nlines--
 			} else {
@@ -237,6 +237,10 @@ func (p *parser) closeTo(n int, at int64, eol int) {
 		if eol > 0 && at-int64(eol) >= part.Body {
 			part.End = at - int64(eol)
 			part.Lines--
+		}
+		if n := len(part.Parts); n > 0 && part.Parts[n-1].End > part.End { // empty, behind that line end
+			part.End = part.Parts[n-1].End
+			part.Lines++
 		}
 		if f.boundary != "" && len(part.Parts) == 0 {
 			c := &Part{Header: part.End, Body: part.End, End: part.End}
