@@ -37,7 +37,10 @@ type Conn struct {
 	c    *net.UnixConn
 	rb   []byte // read buffer: rb[r:w] is unread
 	r, w int
-	fds  []int // received, not yet handed out
+
+	fmu    sync.Mutex
+	fds    []int // received, not yet handed out
+	closed bool
 
 	wmu sync.Mutex
 	wb  []byte
@@ -101,6 +104,11 @@ func (c *Conn) expectHello(protocol string) error {
 // descriptors it carries are taken with TakeFDs before the next call.
 // io.EOF means that the peer closed between frames.
 func (c *Conn) ReadFrame() (typ byte, payload []byte, err error) {
+	defer func() {
+		if err != nil {
+			c.dropFDs() // nobody will ask for them
+		}
+	}()
 	if err := c.fill(6); err != nil {
 		return 0, nil, err
 	}
@@ -118,10 +126,13 @@ func (c *Conn) ReadFrame() (typ byte, payload []byte, err error) {
 	}
 	payload = c.rb[c.r : c.r+n : c.r+n]
 	c.r += n
-	if nfd > len(c.fds) {
+	c.fmu.Lock()
+	have := len(c.fds)
+	c.fmu.Unlock()
+	if nfd > have {
 		return 0, nil, fmt.Errorf("%w: missing descriptor", ErrProtocol)
 	}
-	if len(c.fds) > 0 && nfd == 0 && c.r == c.w {
+	if have > 0 && nfd == 0 && c.r == c.w {
 		c.dropFDs()
 	}
 	return typ, payload, nil
@@ -129,6 +140,8 @@ func (c *Conn) ReadFrame() (typ byte, payload []byte, err error) {
 
 // TakeFD returns the oldest received descriptor, or an error if there is none.
 func (c *Conn) TakeFD() (int, error) {
+	c.fmu.Lock()
+	defer c.fmu.Unlock()
 	if len(c.fds) == 0 {
 		return -1, fmt.Errorf("%w: no descriptor", ErrProtocol)
 	}
@@ -138,6 +151,8 @@ func (c *Conn) TakeFD() (int, error) {
 }
 
 func (c *Conn) dropFDs() {
+	c.fmu.Lock()
+	defer c.fmu.Unlock()
 	for _, fd := range c.fds {
 		syscall.Close(fd)
 	}
@@ -186,6 +201,7 @@ func (c *Conn) takeRights(oob []byte) error {
 	if err != nil {
 		return err
 	}
+	c.fmu.Lock()
 	for i := range ms {
 		fds, err := syscall.ParseUnixRights(&ms[i])
 		if err != nil {
@@ -196,7 +212,9 @@ func (c *Conn) takeRights(oob []byte) error {
 		}
 		c.fds = append(c.fds, fds...)
 	}
-	if len(c.fds) > 1024 {
+	bad := c.closed || len(c.fds) > 1024
+	c.fmu.Unlock()
+	if bad {
 		c.dropFDs()
 		return fmt.Errorf("%w: too many descriptors", ErrProtocol)
 	}
@@ -289,6 +307,10 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { return c.c.SetWriteDeadline
 
 // Close closes the connection and any descriptors not taken.
 func (c *Conn) Close() error {
+	c.fmu.Lock()
+	c.closed = true
+	c.fmu.Unlock()
+	c.dropFDs()
 	return c.c.Close()
 }
 

@@ -120,6 +120,48 @@ func TestDescriptors(t *testing.T) {
 	}
 }
 
+// TestUnwantedDescriptors: a peer that sends what nobody asked for leaves
+// nothing open behind.
+func TestUnwantedDescriptors(t *testing.T) {
+	open := func() int {
+		l, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		return len(l)
+	}
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	before := open()
+	for _, closes := range []bool{true, false} { // the peer first, or the reader
+		for range 5 {
+			c, s := pair(t)
+			fd := int(f.Fd())
+			c.WriteFrame(1, []byte("x"), fd, fd, fd, fd)
+			c.WriteFrame(1, []byte("y"), fd, fd, fd, fd)
+			if _, _, err := s.ReadFrame(); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := s.ReadFrame(); err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+			if closes {
+				if _, _, err := s.ReadFrame(); err != io.EOF {
+					t.Fatalf("got %v, want EOF", err)
+				}
+			}
+			s.Close()
+		}
+	}
+	if n := open(); n > before {
+		t.Errorf("%d descriptors are still open", n-before)
+	}
+}
+
 func TestWrongProtocol(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)
