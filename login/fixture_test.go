@@ -30,6 +30,7 @@ import (
 	"posthaste/pkg/proto/session"
 	"posthaste/pkg/sasl"
 	"posthaste/pkg/sasl/dovecot"
+	"posthaste/pkg/sasl/passwd"
 	"posthaste/pkg/service"
 )
 
@@ -40,6 +41,7 @@ type fixture struct {
 	srv     *server
 	addr    string
 	sockets string
+	users   *passwd.File // for SCRAM
 
 	mu    sync.Mutex
 	lines []string
@@ -79,7 +81,12 @@ func (f *fixture) Mechs() []dovecot.Mech {
 	b, _ := dovecot.MechByName("LOGIN")
 	return []dovecot.Mech{a, b}
 }
-func (f *fixture) Begin(q *dovecot.Request) (sasl.Server, bool) { return sasl.NewServer(q.Mech, f) }
+func (f *fixture) Begin(q *dovecot.Request) (sasl.Server, bool) {
+	if q.Mech == "SCRAM-SHA-256" {
+		return sasl.NewServer(q.Mech, f.users)
+	}
+	return sasl.NewServer(q.Mech, f)
+}
 func (f *fixture) Result(_ context.Context, q *dovecot.Request, user string, err error) dovecot.Outcome {
 	o := dovecot.Outcome{Err: err}
 	if err == nil {
@@ -209,6 +216,12 @@ func start(t testing.TB, args, extra string) (*fixture, *tls.Config) {
 	f.srv = &server{auth: dovecot.NewClient(dir + "/auth"), sessions: session.NewClient(dir + "/session")}
 	env := &service.Env{Config: cfg, Log: maillog.New("postfix/login", f), Program: "login", Args: strings.Fields(args)}
 	if err := f.srv.open(env); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/users", []byte("anna:{PLAIN}secret word\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f.users, err = passwd.Open(dir+"/users", nil); err != nil {
 		t.Fatal(err)
 	}
 	listen(t, dir+"/auth", func(c net.Conn) { (&dovecot.Server{Handler: f}).Serve(context.Background(), c) })

@@ -1,14 +1,25 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
+	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"posthaste/pkg/cdb"
+	"posthaste/pkg/config"
+	"posthaste/pkg/maillog"
+	"posthaste/pkg/params"
+	"posthaste/pkg/sasl"
+	"posthaste/pkg/service"
 )
 
 const imapCapa = "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE"
@@ -552,5 +563,117 @@ func TestFailureLimit(t *testing.T) {
 	<-f.ended
 	if l := f.log(); !strings.Contains(l, "imap-login: Disconnected: Too many failures from this address (auth failed, 3 attempts in 0 secs): user=<>, method=PLAIN, rip=127.0.0.1, lip=127.0.0.1, secured") {
 		t.Error(l)
+	}
+}
+
+// TestSNI: the certificate goes by the name that the client asks for, and a
+// rebuilt table makes the process leave for one that knows it.
+func TestSNI(t *testing.T) {
+	dir := t.TempDir()
+	other := certificate(t, dir)
+	key, err1 := os.ReadFile(dir + "/key.pem")
+	cert, err2 := os.ReadFile(dir + "/cert.pem")
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	build := func() {
+		w, err := cdb.Create(dir+"/sni.cdb", 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Put([]byte("imap.other.test"), base64.StdEncoding.AppendEncode(nil, append(key, cert...)), cdb.Replace); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build()
+	f, cfg := start(t, "protocol=imap tls=wrapper", "tls_server_sni_maps = hash:"+dir+"/sni\n")
+	p := f.dial()
+	p.startTLS(cfg)
+	p = f.dial()
+	p.startTLS(&tls.Config{RootCAs: other, ServerName: "imap.other.test", VerifyConnection: func(tls.ConnectionState) error { return nil }, InsecureSkipVerify: true})
+	got := p.c.(*tls.Conn).ConnectionState().PeerCertificates[0]
+	if b, _ := pem.Decode(cert); !bytes.Equal(b.Bytes, got.Raw) {
+		t.Error("the certificate of another name")
+	}
+	told := make(chan string, 10)
+	sni, err := openSNI([]string{"hash:" + dir + "/sni"}, func(n string) { told <- n })
+	if err != nil {
+		t.Fatal(err)
+	}
+	sni.Get("x")
+	build()
+	sni.checked.Store(0)
+	if v, ok, err := sni.Get("imap.other.test"); v == "" || !ok || err != nil {
+		t.Error(v, ok, err)
+	}
+	if got := <-told; got != "hash:"+dir+"/sni" {
+		t.Error(got)
+	}
+	if _, err := openSNI([]string{"pcre:/x"}, nil); err == nil {
+		t.Error("pcre: was taken")
+	}
+}
+
+func TestBadSettings(t *testing.T) {
+	for _, tt := range []struct{ args, extra, want string }{
+		{"", "", "no argument protocol=imap"},
+		{"protocol=smtp", "", "unknown argument"},
+		{"protocol=imap tls=wrapper", "", "no server certificate"},
+		{"protocol=imap", "login_greeting = a [b]\n", "login_greeting"},
+		{"protocol=imap", "login_tls_cert_file = /nonexistent\nlogin_tls_key_file = /nonexistent\n", "/nonexistent"},
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(dir+"/main.cf", []byte(tt.extra), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := config.Load(config.Options{Dir: dir, Known: params.All, Program: "login"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = (&server{}).open(&service.Env{Config: cfg, Log: maillog.New("x", maillog.Discard{}), Args: strings.Fields(tt.args)})
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q, %q: %v, want %q", tt.args, tt.extra, err, tt.want)
+		}
+	}
+}
+
+// TestScram: the server's last word reaches the client before it is logged in.
+func TestScram(t *testing.T) {
+	for _, initial := range []bool{false, true} {
+		f, _ := start(t, "protocol=imap", "")
+		p := f.dial()
+		p.line()
+		mech, err := sasl.NewClient("SCRAM-SHA-256", "anna", "secret word")
+		if err != nil {
+			t.Fatal(err)
+		}
+		msg, _ := mech.Start()
+		e := base64.StdEncoding
+		if initial {
+			p.send("a AUTHENTICATE SCRAM-SHA-256 " + e.EncodeToString(msg) + "\r\n")
+		} else {
+			p.send("a AUTHENTICATE SCRAM-SHA-256\r\n")
+			if got := p.line(); got != "+ " {
+				t.Fatal(got)
+			}
+			p.send(e.EncodeToString(msg) + "\r\n")
+		}
+		for range 2 {
+			got := p.line()
+			b, err := e.DecodeString(strings.TrimPrefix(got, "+ "))
+			if err != nil {
+				t.Fatalf("%q: %v", got, err)
+			}
+			if msg, err = mech.Next(b); err != nil {
+				t.Fatalf("%q: %v", b, err)
+			}
+			p.send(e.EncodeToString(msg) + "\r\n")
+		}
+		if got := p.line(); got != "a OK welcome" {
+			t.Error(got)
+		}
 	}
 }

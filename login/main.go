@@ -22,6 +22,10 @@
 // out. After login_client_auth_failure_limit failures within
 // anvil_rate_time_unit the address is asked to come back later.
 //
+// The certificate is that of smtpd(8) unless login_tls_cert_file says otherwise;
+// tls_server_sni_maps, as index files made by postmap -F, choose others by the
+// name that the client asks for.
+//
 // Auth answers a right password with a cookie, for which master(8) hands the
 // connection to the session program of that user. Without TLS that is the
 // client's own socket, and login is done with it. Under TLS login keeps the
@@ -61,7 +65,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"posthaste/pkg/lookup"
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/params"
 	"posthaste/pkg/proto/session"
@@ -151,12 +154,11 @@ func (s *server) openTLS(env *service.Env) error {
 		}
 		return nil
 	}
-	tables := &lookup.Env{Config: cfg, Log: env.Log, Stale: func(t string) { env.RequestDrain("table " + t + " has changed") }}
-	sni, err := lookup.OpenMapsWith("tls_server_sni_maps", params.TlsServerSniMaps.In(cfg), tables, lookup.Options{File: true})
+	sni, err := openSNI(params.TlsServerSniMaps.List(cfg), func(t string) { env.RequestDrain("table " + t + " has changed") })
 	if err != nil {
 		return err
 	}
-	if !sni.Empty() {
+	if sni != nil {
 		o.Env.SNI = sni
 	}
 	if s.tls, err = tlsconf.Server(cfg, o); err != nil {
