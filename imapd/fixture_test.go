@@ -42,7 +42,10 @@ func newTestStore(t *testing.T) *testStore {
 }
 
 // dial starts a session and returns the client's end, past the greeting.
-func (ts *testStore) dial() net.Conn {
+func (ts *testStore) dial() net.Conn { return ts.dialWith("") }
+
+// dialWith is dial with something for the client to read first.
+func (ts *testStore) dialWith(greeting string) net.Conn {
 	ts.t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -62,6 +65,7 @@ func (ts *testStore) dial() net.Conn {
 		ts.t.Fatal(err)
 	}
 	s := newSession(ts.ctx, &ts.opt, srv, nil, "anna", st)
+	s.out.str(greeting)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

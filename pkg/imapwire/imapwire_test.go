@@ -175,7 +175,7 @@ func TestUTF7(t *testing.T) {
 
 func TestStrings(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
-		{"a b", `"a b"`}, {`"\`, `"\"\\"`}, {"ü", "{2}\r\nü"}, {"a\r\nb", "{4}\r\na\r\nb"}, {"a\x00b", "{2}\r\nab"}, {"", `""`},
+		{"a b", `"a b"`}, {`"\`, `"\"\\"`}, {"ü", "{2}\r\nü"}, {"a\r\nb", "{4}\r\na\r\nb"}, {"a\x00b", `"ab"`}, {"\x00", `""`}, {"", `""`},
 	} {
 		if got := string(AppendString(nil, c.in)); got != c.want {
 			t.Errorf("%q: %q, want %q", c.in, got, c.want)

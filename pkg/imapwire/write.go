@@ -43,21 +43,22 @@ func AppendString[S string | []byte](b []byte, s S) []byte {
 			plain = false
 		}
 	}
-	if plain && nul == 0 {
+	if nul > 0 {
+		text := make([]byte, 0, len(s)-nul)
+		for i := 0; i < len(s); i++ {
+			if s[i] != 0 {
+				text = append(text, s[i])
+			}
+		}
+		return AppendString(b, text)
+	}
+	if plain {
 		return AppendQuoted(b, s)
 	}
 	b = append(b, '{')
-	b = strconv.AppendInt(b, int64(len(s)-nul), 10)
+	b = strconv.AppendInt(b, int64(len(s)), 10)
 	b = append(b, "}\r\n"...)
-	if nul == 0 {
-		return append(b, s...)
-	}
-	for i := 0; i < len(s); i++ {
-		if s[i] != 0 {
-			b = append(b, s[i])
-		}
-	}
-	return b
+	return append(b, s...)
 }
 
 // AppendNString is AppendString with NIL for the empty string.
