@@ -137,6 +137,11 @@ func TestProblems(t *testing.T) {
 		{"Cyrus unused", "smtpd_sasl_type = cyrus", "", ""},
 		{"Cyrus in a service", "smtpd_sasl_type = cyrus", "26 inet n - n - - smtpd -o smtpd_sasl_auth_enable=yes -o smtpd_sasl_type=cyrus", "error: @/master.cf, line 13: smtpd_sasl_type: type cyrus"},
 		{"DANE", "smtp_tls_security_level = dane", "", "warning: @/main.cf, line 6: smtp_tls_security_level: DANE is not supported"},
+		{"policy server by TCP", "smtpd_end_of_data_restrictions = check_policy_service { inet:127.0.0.1:10023, timeout=9s }", "", "inet:127.0.0.1:10023: smtpd has no network"},
+		{"SASL by TCP", "smtpd_sasl_path = inet:127.0.0.1:12345", "", "error: @/main.cf, line 6: smtpd_sasl_path: smtpd has no network"},
+		{"table by TCP", "transport_maps = socketmap:inet:127.0.0.1:99:x", "", "error: @/main.cf, line 6: transport_maps: socketmap:inet:127.0.0.1:99:x: the programs that ask it have no network"},
+		{"table by TCP for smtp", "smtp_tls_policy_maps = socketmap:inet:127.0.0.1:99:x", "", ""},
+		{"table by socket", "transport_maps = socketmap:unix:private/maps:x", "", ""},
 		{"verification", "smtpd_recipient_restrictions = reject_unverified_recipient, reject", "", "warning: @/main.cf, line 6: smtpd_recipient_restrictions: reject_unverified_recipient is not supported"},
 
 		{"bad field", "", "x unix q - n - - local", `error: @/master.cf, line 13: field "private": bad value "q"`},
