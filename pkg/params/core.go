@@ -30,7 +30,7 @@ var (
 	BerkeleyDbCreateBufferSize                       = config.Int{Name: "berkeley_db_create_buffer_size", Default: "16777216", Min: 1, Handling: "accept-ignore"}
 	BerkeleyDbReadBufferSize                         = config.Int{Name: "berkeley_db_read_buffer_size", Default: "131072", Min: 1, Handling: "accept-ignore"}
 	BestMxTransport                                  = config.String{Name: "best_mx_transport"}
-	Biff                                             = config.Bool{Name: "biff", Default: "yes", Handling: "accept-mostly-ignore", Note: "nothing notifies users of new mail; set it to no"}
+	Biff                                             = config.Bool{Name: "biff", Default: "yes", Handling: "accept-mostly-ignore", Note: "nobody is notified of new mail"}
 	BodyChecks                                       = config.String{Name: "body_checks", Note: "tables, usually regexp or pcre, that each line of message bodies is looked up in; the actions are those of header_checks(5)"}
 	BodyChecksSizeLimit                              = config.Int{Name: "body_checks_size_limit", Default: "51200", Note: "bytes of a message's body that body_checks sees; the rest passes unseen"}
 	BounceNoticeRecipient                            = config.String{Name: "bounce_notice_recipient", Default: "postmaster", MinLen: 1, Note: "who gets copies of bounce messages, if notify_classes has bounce"}
@@ -82,7 +82,7 @@ var (
 	DnsblogReplyDelay                                = config.Time{Name: "dnsblog_reply_delay", Default: "0s", Unit: 's'}
 	DnsblogServiceName                               = config.String{Name: "dnsblog_service_name", Default: "dnsblog", MinLen: 1}
 	DnssecProbe                                      = config.String{Name: "dnssec_probe", Default: "ns:."}
-	DomainToAscii                                    = config.String{Name: "domain_to_ascii", Handling: "accept-ignore", Note: "name of an expansion/feature keyword, see postconf(5)"}
+	DomainToAscii                                    = config.String{Name: "domain_to_ascii", Handling: "accept-ignore", Note: "a name for use in values only: ${domain_to_ascii{text}}"}
 	DontRemove                                       = config.Int{Name: "dont_remove", Default: "0"}
 	DoubleBounceSender                               = config.String{Name: "double_bounce_sender", Default: "double-bounce", MinLen: 1, Note: "sender address, without a domain, of notices to the postmaster, about whose failure nobody is told"}
 	DuplicateFilterLimit                             = config.Int{Name: "duplicate_filter_limit", Default: "1000", Note: "number of recipients of one message that are remembered so that each gets it once; 0 means no limit"}

@@ -35,7 +35,7 @@ var (
 	LmtpTlsSecureCertMatch             = config.String{Name: "lmtp_tls_secure_cert_match", Default: "nexthop", MinLen: 1, Note: "the same as smtp_tls_secure_cert_match, for lmtp(8)"}
 	LmtpTlsSecurityLevel               = config.String{Name: "lmtp_tls_security_level", Note: "the same as smtp_tls_security_level, for lmtp(8)"}
 	LmtpTlsServername                  = config.String{Name: "lmtp_tls_servername", Note: "the same as smtp_tls_servername, for lmtp(8)"}
-	LmtpTlsSessionCacheDatabase        = config.String{Name: "lmtp_tls_session_cache_database", Handling: "accept-approximate", Note: "OpenSSL-specific value; map to nearest crypto/tls setting, warn if unmappable"}
+	LmtpTlsSessionCacheDatabase        = config.String{Name: "lmtp_tls_session_cache_database", Handling: "accept-approximate", Note: "each process remembers TLS sessions in memory"}
 	LmtpTlsSessionCacheTimeout         = config.Time{Name: "lmtp_tls_session_cache_timeout", Default: "3600s", Unit: 's', Max: 8640000}
 	LmtpTlsTraceSizeLimit              = config.Int{Name: "lmtp_tls_trace_size_limit", Default: "102400"}
 	LmtpTlsTrustAnchorFile             = config.String{Name: "lmtp_tls_trust_anchor_file", Note: "the same as smtp_tls_trust_anchor_file, for lmtp(8)"}

@@ -37,7 +37,7 @@ var (
 	SmtpTlsSecureCertMatch             = config.String{Name: "smtp_tls_secure_cert_match", Default: "nexthop, dot-nexthop", MinLen: 1, Note: "what the certificate must match at level secure: nexthop, dot-nexthop, hostname, or names"}
 	SmtpTlsSecurityLevel               = config.String{Name: "smtp_tls_security_level", Default: "${{$compatibility_level} <level {3.11} ? {} : {may}}", Note: "TLS with servers: none, may, encrypt, fingerprint, verify, secure; dane and dane-only are not available"}
 	SmtpTlsServername                  = config.String{Name: "smtp_tls_servername", Note: "name to ask the server for (SNI): hostname, nexthop or a name; empty sends none"}
-	SmtpTlsSessionCacheDatabase        = config.String{Name: "smtp_tls_session_cache_database", Handling: "accept-approximate", Note: "OpenSSL-specific value; map to nearest crypto/tls setting, warn if unmappable"}
+	SmtpTlsSessionCacheDatabase        = config.String{Name: "smtp_tls_session_cache_database", Handling: "accept-approximate", Note: "each process remembers TLS sessions in memory"}
 	SmtpTlsSessionCacheTimeout         = config.Time{Name: "smtp_tls_session_cache_timeout", Default: "3600s", Unit: 's', Max: 8640000}
 	SmtpTlsTraceSizeLimit              = config.Int{Name: "smtp_tls_trace_size_limit", Default: "102400"}
 	SmtpTlsTrustAnchorFile             = config.String{Name: "smtp_tls_trust_anchor_file", Note: "PEM files of the only certificates that servers' certificates are checked by at the levels verify and secure"}

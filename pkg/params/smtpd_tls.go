@@ -14,7 +14,7 @@ var (
 	SmtpdTlsCipherlist              = config.String{Name: "smtpd_tls_cipherlist", Handling: "accept-ignore", Note: "documented only; no code reads it in 3.12"}
 	SmtpdTlsCiphers                 = config.String{Name: "smtpd_tls_ciphers", Default: "medium", MinLen: 1, Note: "cipher grade with level may: high and medium, which are the same here"}
 	SmtpdTlsDcertFile               = config.String{Name: "smtpd_tls_dcert_file", Handling: "accept-ignore"}
-	SmtpdTlsDh1024ParamFile         = config.String{Name: "smtpd_tls_dh1024_param_file", Handling: "accept-approximate", Note: "use auto; OpenSSL-specific value; map to nearest crypto/tls setting, warn if unmappable"}
+	SmtpdTlsDh1024ParamFile         = config.String{Name: "smtpd_tls_dh1024_param_file", Handling: "accept-approximate", Note: "finite-field Diffie-Hellman is not offered"}
 	SmtpdTlsDh512ParamFile          = config.String{Name: "smtpd_tls_dh512_param_file", Handling: "accept-ignore"}
 	SmtpdTlsDkeyFile                = config.String{Name: "smtpd_tls_dkey_file", Default: "$smtpd_tls_dcert_file", Handling: "accept-ignore"}
 	SmtpdTlsEccertFile              = config.String{Name: "smtpd_tls_eccert_file", Note: "PEM file of the ECDSA certificate and its chain"}
@@ -33,7 +33,7 @@ var (
 	SmtpdTlsReceivedHeader          = config.Bool{Name: "smtpd_tls_received_header", Default: "no", Note: "name protocol and cipher in the Received: header"}
 	SmtpdTlsReqCcert                = config.Bool{Name: "smtpd_tls_req_ccert", Default: "no", Note: "refuse clients without a trusted certificate; only with level encrypt or in wrapper mode"}
 	SmtpdTlsSecurityLevel           = config.String{Name: "smtpd_tls_security_level", Note: "TLS with clients: none, may (offer STARTTLS) or encrypt (no mail without it)"}
-	SmtpdTlsSessionCacheDatabase    = config.String{Name: "smtpd_tls_session_cache_database", Handling: "accept-approximate", Note: "OpenSSL-specific value; map to nearest crypto/tls setting, warn if unmappable"}
+	SmtpdTlsSessionCacheDatabase    = config.String{Name: "smtpd_tls_session_cache_database", Handling: "accept-approximate", Note: "TLS sessions are resumed by tickets, without a database"}
 	SmtpdTlsSessionCacheTimeout     = config.Time{Name: "smtpd_tls_session_cache_timeout", Default: "3600s", Unit: 's', Max: 8640000}
 	SmtpdTlsTraceSizeLimit          = config.Int{Name: "smtpd_tls_trace_size_limit", Default: "102400"}
 	SmtpdTlsWrappermode             = config.Bool{Name: "smtpd_tls_wrappermode", Default: "no", Note: "begin TLS at once, without STARTTLS (submissions, port 465)"}

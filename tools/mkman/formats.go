@@ -67,7 +67,11 @@ func (p *page) reference() {
 		if rest[why] == nil {
 			texts = append(texts, why)
 		}
-		rest[why] = append(rest[why], decl.Name)
+		name := decl.Name
+		if decl.Handling == "accept-approximate" && decl.Note != "" {
+			name += " (" + decl.Note + ")"
+		}
+		rest[why] = append(rest[why], name)
 	}
 	slices.Sort(texts)
 	s = p.at("PARAMETERS WITHOUT EFFECT")
@@ -84,7 +88,7 @@ func whyNot(d config.Decl) string {
 	case d.Handling == "alias":
 		return "Old names of parameters that have no effect either"
 	case d.Handling == "accept-approximate":
-		return "Settings of OpenSSL that have no counterpart here"
+		return "Approximated, since the TLS library is not OpenSSL"
 	case strings.HasPrefix(d.Note, "documented only"):
 		return "Documented by Postfix, but read by no program of its"
 	case d.Handling == "accept-ignore", d.Handling == "accept-mostly-ignore":
