@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"io"
 	"net"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,11 +11,6 @@ import (
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/sasl/dovecot"
 )
-
-// newGone is a client of an authentication server that does not exist.
-func newGone(f *fixture) *dovecot.Client {
-	return dovecot.NewClient(filepath.Join(f.sockets, "nothing"))
-}
 
 // scripted is a connection on which a client says all at once and listens.
 type scripted struct {
@@ -97,5 +90,3 @@ func FuzzLoginPOP3(f *testing.F) {
 		return strings.HasPrefix(l, "+OK") || strings.HasPrefix(l, "-ERR") || strings.HasPrefix(l, "+ ")
 	})
 }
-
-var _ io.Reader = (*scripted)(nil)

@@ -440,9 +440,9 @@ func TestMasterRefuses(t *testing.T) {
 
 func TestAuthGone(t *testing.T) {
 	f, cfg := start(t, "protocol=imap", "")
-	f.srv.auth.Close()
-	f.srv.auth = nil
-	f.srv.auth = newGone(f)
+	if err := os.Remove(f.sockets + "/auth"); err != nil {
+		t.Fatal(err)
+	}
 	f.dial().talk(cfg, "S: * OK [CAPABILITY "+imapCapa+" STARTTLS LOGINDISABLED]…\nC: a LOGIN anna x\nS: a NO [UNAVAILABLE]…")
 }
 

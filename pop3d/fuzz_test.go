@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"io"
 	"net"
 	"strings"
 	"testing"
@@ -61,5 +60,3 @@ func FuzzPOP3Session(f *testing.F) {
 		}
 	})
 }
-
-var _ io.Reader = (*memory)(nil)
