@@ -56,6 +56,8 @@ func (b *box) Store(uids []mailbox.UID, c mailbox.StoreChange) (mailbox.Stored, 
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var done []mailbox.UID
+	shared := b.view == f.view // the session sees what all see
+	merges := f.merges
 	err = f.locked(func() error {
 		if f.idx.Header.UIDValidity != b.view.UIDValidity {
 			return softError{mailbox.ErrOtherView}
@@ -92,6 +94,15 @@ func (b *box) Store(uids []mailbox.UID, c mailbox.StoreChange) (mailbox.Stored, 
 		} else {
 			out.Gone = append(out.Gone, u)
 		}
+	}
+	if shared && merges == f.merges {
+		// Nothing but this change came: share the new View, too.
+		b.view = f.view
+		for _, m := range out.Changed {
+			i, _ := b.view.Find(m.UID)
+			out.Seqs = append(out.Seqs, uint32(i+1))
+		}
+		return out, nil
 	}
 	b.view, out.Seqs = b.view.With(out.Changed)
 	return out, nil

@@ -44,6 +44,7 @@ type folder struct {
 	letSeen fileStamp
 	boxes   map[*box]struct{}
 	force   bool // scan at the next check
+	merges  int  // how often something of others was taken in
 	gone    bool
 	cache   *cache
 	sizes   map[mailbox.UID]int64 // found out, not written yet
@@ -176,11 +177,16 @@ func (f *folder) drop() {
 func (f *folder) bring(l index.Lock, known bool) error {
 	if f.idx != nil {
 		stale, _ := f.idx.Stale()
-		if !stale || f.idx.Refresh() == nil {
+		if !stale {
+			return nil
+		}
+		f.merges++
+		if f.idx.Refresh() == nil {
 			return f.idx.Trim()
 		}
 		f.drop()
 	}
+	f.merges++
 	idx, err := index.Load(f.dir)
 	if err == nil && idx.State.UIDNext < 1<<32-1024 {
 		f.idx = idx

@@ -186,6 +186,7 @@ func (f *folder) merge(l *look) error {
 		}
 		return f.commit(&log, 0, 0)
 	}
+	f.merges++
 	return f.commit(&log, next, seq)
 }
 
