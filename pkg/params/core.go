@@ -121,7 +121,7 @@ var (
 	HeaderAddressTokenLimit                          = config.Int{Name: "header_address_token_limit", Default: "10240", Min: 1}
 	HeaderChecks                                     = config.String{Name: "header_checks", Note: "header_checks(5) tables that each header of a message is looked up in"}
 	HeaderFromFormat                                 = config.String{Name: "header_from_format", Default: "standard", MinLen: 1, Note: "form of the From: header that is added when it is missing: standard (name <address>) or obsolete (address (name))"}
-	HeaderSizeLimit                                  = config.Int{Name: "header_size_limit", Default: "102400", Min: 1, Note: "bytes of one header that are treated as a header; the rest of a longer one counts as body"}
+	HeaderSizeLimit                                  = config.Int{Name: "header_size_limit", Default: "102400", Min: 1, Note: "bytes of the longest header; a longer one is cut off there"}
 	HelpfulWarnings                                  = config.Bool{Name: "helpful_warnings", Default: "yes", Note: "warn about a domain that is listed in two of mydestination, virtual_alias_domains, virtual_mailbox_domains and relay_domains"}
 	HomeMailbox                                      = config.String{Name: "home_mailbox", Note: "mailbox below a user's home directory, a Maildir if it ends in \"/\"; empty means mail_spool_directory"}
 	HopcountLimit                                    = config.Int{Name: "hopcount_limit", Default: "50", Min: 1, Note: "number of Received: headers beyond which a message is refused, since it must be in a loop"}

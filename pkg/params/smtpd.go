@@ -80,7 +80,7 @@ var (
 	SmtpdSaslExceptionsNetworks           = config.String{Name: "smtpd_sasl_exceptions_networks", Note: "clients that AUTH is not offered to, in the form of mynetworks"}
 	SmtpdSaslLocalDomain                  = config.String{Name: "smtpd_sasl_local_domain"}
 	SmtpdSaslMechanismFilter              = config.String{Name: "smtpd_sasl_mechanism_filter", Default: "!external, static:rest", Note: "mechanisms that may be offered, as a list of names, type:table and !name"}
-	SmtpdSaslPath                         = config.String{Name: "smtpd_sasl_path", Default: "smtpd", MinLen: 1, Note: "socket of the authentication service, Dovecot's or auth(8)'s: a path below the queue directory (private/auth), or inet:host:port"}
+	SmtpdSaslPath                         = config.String{Name: "smtpd_sasl_path", Default: "smtpd", MinLen: 1, Note: "socket of the authentication service, below the queue directory: private/auth for auth(8), another name for Dovecot"}
 	SmtpdSaslResponseLimit                = config.Int{Name: "smtpd_sasl_response_limit", Default: "12288", Min: 12288, Note: "bytes of the longest line in an AUTH exchange"}
 	SmtpdSaslSecurityOptions              = config.String{Name: "smtpd_sasl_security_options", Default: "noanonymous", Note: "mechanisms that are not offered without TLS: any of noplaintext, noactive, nodictionary, noanonymous, mutual_auth and forward_secrecy"}
 	SmtpdSaslService                      = config.String{Name: "smtpd_sasl_service", Default: "smtp", MinLen: 1, Note: "name of the service that the authentication service is told"}

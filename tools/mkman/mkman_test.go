@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -44,15 +43,13 @@ func TestFresh(t *testing.T) {
 	}
 }
 
-// TestReferences holds the pages to mention none that does not exist. Pages of
-// other software would be named here.
+// TestReferences holds the pages to mention none that does not exist.
 func TestReferences(t *testing.T) {
 	_, pages := made(t)
-	foreign := []string{"biff(8)", "imapd(8)", "pop3d(8)"}
 	for _, name := range sortedKeys(pages) {
 		for _, m := range boldReference.FindAllStringSubmatch(string(pages[name]), -1) {
 			page := strings.ToLower(m[1])
-			if pages["man/man"+m[2]+"/"+page+"."+m[2]] == nil && !slices.Contains(foreign, page+"("+m[2]+")") {
+			if pages["man/man"+m[2]+"/"+page+"."+m[2]] == nil {
 				t.Errorf("%s: mentions %s(%s), which does not exist", name, m[1], m[2])
 			}
 		}
