@@ -19,6 +19,8 @@ const (
 	smallRead = 2 << 10
 	// record is the most that one record of TLS holds.
 	record = 16 << 10
+	// writeTimeout is how long a client may take to accept what one read brought.
+	writeTimeout = 5 * time.Minute
 	// linger is how long a client may take to notice that its session is over.
 	linger = 5 * time.Second
 )
@@ -46,7 +48,7 @@ func proxy(ctx context.Context, raw net.Conn, client *tls.Conn, program *net.Uni
 			program.Close()
 		}
 	}()
-	err := toClient(client, program)
+	err := toClient(raw, client, program)
 	raw.SetDeadline(time.Now().Add(linger))
 	if err == nil {
 		client.CloseWrite()
@@ -107,7 +109,7 @@ func copyLarge(client *tls.Conn, program *net.UnixConn) (more bool, err error) {
 }
 
 // toClient copies what the session program sends. nil is its end.
-func toClient(client *tls.Conn, program *net.UnixConn) error {
+func toClient(raw net.Conn, client *tls.Conn, program *net.UnixConn) error {
 	rc, err := program.SyscallConn()
 	if err != nil {
 		return err
@@ -135,7 +137,11 @@ func toClient(client *tls.Conn, program *net.UnixConn) error {
 			err = rerr
 		}
 		if err == nil && n > 0 {
+			raw.SetWriteDeadline(time.Now().Add(writeTimeout))
 			_, err = client.Write((*b)[:n])
+			// None between writes: what TLS has to say while it reads is no sign of
+			// a client that takes nothing.
+			raw.SetWriteDeadline(time.Time{})
 		} else if err == nil {
 			err = io.EOF
 		}
