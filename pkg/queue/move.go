@@ -80,10 +80,16 @@ func (s *Spool) Schedule(queue, id string, next time.Time) error {
 	return durable.Wrap("set time of", p, err)
 }
 
-// SetForceExpire marks a message for the queue manager to return.
+// SetForceExpire marks a message for the queue manager to return. Root does it
+// in directories that are not root's: what lies there must not lead elsewhere.
 func (s *Spool) SetForceExpire(queue, id string) error {
 	p := s.Path(queue, id)
-	return durable.Wrap("chmod", p, unix.Chmod(p, 0o600|modeForceExpire))
+	fd, err := s.ops.Open(p, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return durable.Wrap("open", p, err)
+	}
+	defer s.ops.Close(fd)
+	return durable.Wrap("chmod", p, unix.Fchmod(fd, 0o600|modeForceExpire))
 }
 
 // Corrupt moves a damaged message out of the way, for a person to look at.

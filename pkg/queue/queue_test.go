@@ -559,6 +559,36 @@ func TestForceExpire(t *testing.T) {
 	f.Close()
 }
 
+// TestForceExpireFollowsNoLink: the queue's owner cannot have root change the
+// mode of another file.
+func TestForceExpireFollowsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	if err := Init(dir); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(dir, Options{Syncfs: "no"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	victim, id := filepath.Join(dir, "victim"), NewID(time.Now())
+	if err := os.WriteFile(victim, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(victim, s.Path(Deferred, id)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetForceExpire(Deferred, id); err == nil {
+		t.Error("no error")
+	}
+	if st, err := os.Stat(victim); err != nil || st.Mode().Perm() != 0o644 {
+		t.Errorf("%v, %v: the mode has changed", st.Mode(), err)
+	}
+	if err := s.SetForceExpire(Hold, id); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a message that is not there: %v", err)
+	}
+}
+
 func TestReleaseAndFD(t *testing.T) {
 	s := newSpool(t, Options{})
 	id := write(t, s, Incoming, spec{rcpts: many("u", 100), content: []byte("abc")})
