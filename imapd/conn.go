@@ -32,7 +32,8 @@ type output struct {
 	b     []byte
 	box   *[]byte // where b came from
 	err   error
-	sent  int // counts writes
+	sent  int   // counts writes
+	total int64 // octets, before compression
 }
 
 // get makes sure that there is a buffer with room for a usual response.
@@ -51,6 +52,7 @@ func (o *output) get() {
 func (o *output) write() {
 	if len(o.b) > 0 && o.err == nil {
 		o.sent++
+		o.total += int64(len(o.b))
 		o.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 		_, o.err = o.w.Write(o.b)
 	}
@@ -86,6 +88,7 @@ func (o *output) Write(p []byte) (int, error) {
 		if len(o.b) == 0 && len(p) >= outSize {
 			k = min(len(p), 1<<20) // each piece gets its own time
 			o.sent++
+			o.total += int64(k)
 			o.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 			if _, o.err = o.w.Write(p[:k]); o.err != nil {
 				return 0, o.err
@@ -149,7 +152,9 @@ func (k socket) Read(p []byte) (int, error) {
 	if s.ctx.Err() != nil {
 		return 0, os.ErrDeadlineExceeded
 	}
-	return s.conn.Read(p)
+	n, err := s.conn.Read(p)
+	s.bytesIn += int64(n)
+	return n, err
 }
 
 // commandTimeout is how long the rest of a command may keep us waiting.

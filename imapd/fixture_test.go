@@ -17,14 +17,14 @@ import (
 
 // bench is a store with as many sessions as a test wants.
 type testStore struct {
-	t    *testing.T
+	t    testing.TB
 	root string
 	m    *store.Manager
 	opt  options
 	ctx  context.Context
 }
 
-func newTestStore(t *testing.T) *testStore {
+func newTestStore(t testing.TB) *testStore {
 	t.Helper()
 	root := t.TempDir() + "/Maildir" // removed last, when nothing writes any more
 	m, err := store.NewManager(store.Options{Host: "host.test", Create: []mailbox.Folder{
@@ -38,7 +38,7 @@ func newTestStore(t *testing.T) *testStore {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	return &testStore{t: t, root: root, m: m, ctx: ctx,
-		opt: options{timeout: time.Minute, appendLimit: 10 << 20, log: maillog.New("imapd", maillog.Discard{})}}
+		opt: options{timeout: time.Minute, appendLimit: 10 << 20, log: maillog.New("imapd", failing{t})}}
 }
 
 // dial starts a session and returns the client's end, past the greeting.
@@ -78,9 +78,18 @@ func (ts *testStore) dialWith(greeting string) net.Conn {
 	return c
 }
 
+// failing is a log in which an error fails the test.
+type failing struct{ t testing.TB }
+
+func (f failing) Write(sev maillog.Severity, _ string, _ int, text string) {
+	if sev == maillog.Error {
+		f.t.Errorf("logged: %s", text)
+	}
+}
+
 // client speaks IMAP line by line.
 type client struct {
-	t *testing.T
+	t testing.TB
 	c net.Conn
 	r *bufio.Reader
 	w io.Writer
@@ -164,7 +173,7 @@ func (c *client) append(box, flags, text string) string {
 }
 
 // has fails unless some response is exactly want.
-func has(t *testing.T, out []string, want string) {
+func has(t testing.TB, out []string, want string) {
 	t.Helper()
 	for _, o := range out {
 		if o == want {
@@ -175,7 +184,7 @@ func has(t *testing.T, out []string, want string) {
 }
 
 // hasPrefix fails unless some response begins with want.
-func hasPrefix(t *testing.T, out []string, want string) {
+func hasPrefix(t testing.TB, out []string, want string) {
 	t.Helper()
 	for _, o := range out {
 		if strings.HasPrefix(o, want) {

@@ -7,6 +7,7 @@ func (s *session) logout(p *imapwire.Parser, _ bool) error {
 	if p.End(); p.Err() != nil {
 		return p.Err()
 	}
+	s.why = "Logged out"
 	s.bye("logging out")
 	return nil
 }

@@ -33,7 +33,8 @@
 //
 // # Diagnostics
 //
-// The end of each session is logged with the numbers of its commands. What goes
+// The end of each session is logged with the octets received and sent and the
+// numbers of its commands. What goes
 // wrong in the mail store is logged, and the client told that it was; it never
 // learns a path.
 //
@@ -48,11 +49,9 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
-	"strings"
 
 	"posthaste/pkg/mailbox"
 	"posthaste/pkg/maildir/store"
-	"posthaste/pkg/maillog"
 	"posthaste/pkg/params"
 	"posthaste/pkg/service"
 )
@@ -71,11 +70,9 @@ type server struct {
 // open reads the configuration.
 func (s *server) open(env *service.Env) error {
 	cfg := env.Config
-	s.opt = options{
-		timeout:     params.ImapdTimeout.In(cfg),
-		appendLimit: int64(params.MessageSizeLimit.In(cfg)),
-		log:         env.Log,
-	}
+	s.opt.timeout = params.ImapdTimeout.In(cfg)
+	s.opt.appendLimit = int64(params.MessageSizeLimit.In(cfg))
+	s.opt.log = env.Log
 	var folders []mailbox.Folder
 	for _, name := range params.ImapdCreateFolders.List(cfg) {
 		clean, err := mailbox.CheckName(name)
@@ -104,18 +101,7 @@ func (s *server) session(ctx context.Context, env *service.Env, c *service.Sessi
 	x := newSession(ctx, &s.opt, c.Conn, c.Input, c.User, st)
 	x.out.str(c.Tag, " OK [CAPABILITY ", x.capabilityText(), "] logged in\r\n")
 	x.run()
-	env.Log.Event(maillog.Line{Message: fmt.Sprintf("user=<%s> from %s: session ended:%s", c.User, c.Remote, countText(x.counts()))})
-}
-
-func countText(list []maillog.CommandCount) string {
-	var b strings.Builder
-	for _, c := range list {
-		fmt.Fprintf(&b, " %s=%d", c.Name, c.OK)
-		if c.OK != c.Total {
-			fmt.Fprintf(&b, "/%d", c.Total)
-		}
-	}
-	return b.String()
+	env.Log.Event(x.end())
 }
 
 // openStore opens the store of the user whom the grant names.

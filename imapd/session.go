@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -24,11 +25,37 @@ const (
 	maxBad     = 20 // commands in a row that make no sense
 )
 
+// tidy gives the memory of past work back to the system once no command has
+// run for a while. It costs nothing while all sessions are at rest.
+type tidy struct {
+	last  atomic.Int64
+	armed atomic.Bool
+}
+
+const tidyAfter = 10 * time.Second
+
+func (t *tidy) worked() {
+	t.last.Store(time.Now().UnixNano())
+	if t.armed.CompareAndSwap(false, true) {
+		time.AfterFunc(tidyAfter, t.look)
+	}
+}
+
+func (t *tidy) look() {
+	if rest := tidyAfter - time.Duration(time.Now().UnixNano()-t.last.Load()); rest > 0 {
+		time.AfterFunc(rest, t.look)
+		return
+	}
+	t.armed.Store(false)
+	debug.FreeOSMemory()
+}
+
 // options are what all sessions of the process have in common.
 type options struct {
 	timeout     time.Duration // of a session that says nothing
 	appendLimit int64         // 0: none
 	log         *maillog.Logger
+	tidy        tidy
 }
 
 // session is one client. Its goroutine does everything but wait for input
@@ -59,6 +86,9 @@ type session struct {
 	// What the client has enabled.
 	condstore, qresync, utf8, rev2 bool
 	compressed                     bool
+
+	why     string // the session ended
+	bytesIn int64
 
 	parts   partCache
 	scratch []byte // of appends that a response waits for
@@ -112,10 +142,15 @@ func (s *session) run() {
 func (s *session) lost(err error) {
 	switch {
 	case s.ctx.Err() != nil:
+		s.why = "Server shutting down"
 		s.bye("[UNAVAILABLE] server is shutting down")
 	case errors.Is(err, imapwire.ErrFlood):
+		s.why = "Too much input"
 		s.bye("[LIMIT] too much input")
+	case s.out.err != nil && isTimeout(s.out.err):
+		s.why = "Client takes no output"
 	case isTimeout(err) && s.out.err == nil:
+		s.why = "Inactivity"
 		s.bye("[INACTIVITY] no command for too long")
 	}
 }
@@ -155,6 +190,7 @@ func (s *session) unreadable(cmd []byte, err error) bool {
 // badCommand counts nonsense; false when it was too much.
 func (s *session) badCommand() bool {
 	if s.bad++; s.bad >= maxBad {
+		s.why = "Too many invalid commands"
 		s.bye("too many invalid commands")
 		return false
 	}
@@ -191,6 +227,8 @@ func (s *session) command(line []byte, lit *imapwire.Literal) {
 	switch {
 	case p.Err() != nil:
 		err = p.Err()
+	case c == nil && (name == "LOGIN" || name == "AUTHENTICATE" || name == "STARTTLS"):
+		err = &imapwire.SyntaxError{What: "already logged in"}
 	case c == nil:
 		err = &imapwire.SyntaxError{What: "unknown command " + printable(name)}
 	case c.flags&selected != 0 && s.box == nil:
@@ -212,6 +250,7 @@ func (s *session) command(line []byte, lit *imapwire.Literal) {
 	if c != nil {
 		s.counted(name, err == nil || err == errReplied)
 	}
+	s.opt.tidy.worked()
 	s.finish(name, c, err)
 }
 
@@ -320,12 +359,16 @@ func (s *session) counted(name string, ok bool) {
 	}
 }
 
-// counts lists the commands of the session for its last log line.
-func (s *session) counts() (list []maillog.CommandCount) {
-	for _, n := range s.order {
-		list = append(list, *s.count[n])
+// end is the session's last log line.
+func (s *session) end() maillog.ImapEnd {
+	e := maillog.ImapEnd{User: s.user, Why: s.why, In: s.bytesIn, Out: s.out.total}
+	if e.Why == "" {
+		e.Why = "Connection closed"
 	}
-	return list
+	for _, n := range s.order {
+		e.Commands = append(e.Commands, *s.count[n])
+	}
+	return e
 }
 
 // printable cuts and cleans a client's word for a reply.

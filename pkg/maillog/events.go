@@ -434,3 +434,23 @@ func (e Pop3End) Text() string {
 	return fmt.Sprintf("pop3(%s): Disconnected: %s top=%d/%d, retr=%d/%d, del=%d/%d, size=%d",
 		e.User, e.Why, e.Tops, e.TopBytes, e.Retrs, e.RetrBytes, e.Deleted, e.Messages, e.Size)
 }
+
+// ImapEnd is imapd's line at the end of a session, in Dovecot's form. Why is
+// "Logged out", "Connection closed" or the like.
+type ImapEnd struct {
+	User, Why string
+	In, Out   int64 // octets
+	Commands  []CommandCount
+}
+
+func (ImapEnd) Queue() string { return "" }
+func (e ImapEnd) Text() string {
+	b := fmt.Appendf(nil, "imap(%s): Disconnected: %s in=%d out=%d", e.User, e.Why, e.In, e.Out)
+	for _, c := range e.Commands {
+		b = fmt.Appendf(b, " %s=%d", c.Name, c.OK)
+		if c.OK != c.Total {
+			b = fmt.Appendf(b, "/%d", c.Total)
+		}
+	}
+	return string(b)
+}
