@@ -121,6 +121,7 @@ func newPiper(env *service.Env) (*piper, error) {
 	cfg := env.Config
 	p := &piper{attrs: a, log: env.Log, service: env.Service, limit: params.CommandTimeLimit.In(cfg),
 		export: spawn.Environ(params.ExportEnvironment.List(cfg)), delims: params.RecipientDelimiter.In(cfg)}
+	//params:use transport_time_limit
 	if v := cfg.Get(env.Service + "_time_limit"); v != "" {
 		if p.limit, err = config.ParseTime(v, 's'); err != nil || p.limit < time.Second {
 			return nil, fmt.Errorf("%s_time_limit = %s: bad time value", env.Service, v)

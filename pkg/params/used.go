@@ -494,6 +494,7 @@ var used = []string{
 	"transport_initial_destination_concurrency",
 	"transport_maps",
 	"transport_retry_time",
+	"transport_time_limit",
 	"transport_transport_rate_delay",
 	"undisclosed_recipients_header",
 	"unknown_address_reject_code",

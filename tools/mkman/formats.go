@@ -98,7 +98,7 @@ func whyNot(d config.Decl) string {
 	case d.Handling == "computed":
 		return "Computed, for use in the values of others"
 	}
-	return "Of features that this system does not have"
+	return "Read by no program of this system"
 }
 
 // kind describes the values of a parameter.
