@@ -27,7 +27,7 @@ func instance(t *testing.T, main, master string, files map[string]string) string
 			t.Fatal(err)
 		}
 	}
-	for _, p := range []string{"smtpd", "cleanup", "qmgr", "bounce", "pickup", "showq", "error", "local", "virtual", "smtp", "pipe"} {
+	for _, p := range []string{"smtpd", "cleanup", "qmgr", "bounce", "pickup", "showq", "error", "local", "virtual", "smtp", "lmtp", "discard", "pipe"} {
 		put("libexec/"+p, "#!/bin/sh\n", 0o755)
 	}
 	put("libexec/data", "", 0o644)
@@ -182,6 +182,45 @@ func TestProblems(t *testing.T) {
 		if tc.want == "" && got != "" || !strings.Contains(got, tc.want) {
 			t.Errorf("%s:\ngot  %s\nwant %s", tc.name, got, tc.want)
 		}
+	}
+}
+
+// TestStock: what a distribution's Postfix comes with raises notes alone
+// (docs/howto-postfix-migration.md).
+func TestStock(t *testing.T) {
+	master := ""
+	for _, l := range []string{
+		"smtp inet n - y - - smtpd", "pickup unix n - y 60 1 pickup", "cleanup unix n - y - 0 cleanup", "qmgr unix n - n 300 1 qmgr",
+		"tlsmgr unix - - y 1000? 1 tlsmgr", "rewrite unix - - y - - trivial-rewrite", "bounce unix - - y - 0 bounce",
+		"defer unix - - y - 0 bounce", "trace unix - - y - 0 bounce", "verify unix - - y - 1 verify", "flush unix n - y 1000? 0 flush",
+		"proxymap unix - - n - - proxymap", "proxywrite unix - - n - 1 proxymap", "smtp unix - - y - - smtp",
+		"relay unix - - y - - smtp -o syslog_name=postfix/$service_name", "showq unix n - y - - showq", "error unix - - y - - error",
+		"retry unix - - y - - error", "discard unix - - y - - discard", "local unix - n n - - local", "virtual unix - n n - - virtual",
+		"lmtp unix - - y - - lmtp", "anvil unix - - y - 1 anvil", "scache unix - - y - 1 scache", "postlog unix-dgram n - n - 1 postlogd",
+		"uucp unix - n n - - pipe flags=Fqhu user=uucp argv=uux -r -n -z -a$sender - $nexthop!rmail ($recipient)",
+	} {
+		master += l + "\n"
+	}
+	_, ps := run(t, goodMain+`smtpd_banner = $myhostname ESMTP $mail_name (Debian/GNU)
+biff = no
+append_dot_mydomain = no
+readme_directory = no
+smtpd_tls_security_level = may
+smtp_tls_session_cache_database = btree:${data_directory}/smtp_scache
+smtpd_relay_restrictions = permit_mynetworks permit_sasl_authenticated defer_unauth_destination
+relayhost =
+mailbox_size_limit = 0
+recipient_delimiter = +
+inet_interfaces = all
+inet_protocols = all
+`, master, nil)
+	for _, p := range ps {
+		if p.Severity != Note {
+			t.Error(p)
+		}
+	}
+	if len(ps) == 0 {
+		t.Error("nothing is said of what is built in")
 	}
 }
 
