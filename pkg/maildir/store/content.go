@@ -244,6 +244,11 @@ func (b *box) Content(m *mailbox.Message) (mailbox.Content, error) {
 	if err != nil {
 		return nil, err
 	}
+	return b.content(fd, m)
+}
+
+// content reads the message from its open file.
+func (b *box) content(fd int, m *mailbox.Message) (mailbox.Content, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		unix.Close(fd)

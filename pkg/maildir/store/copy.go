@@ -149,6 +149,11 @@ func link(from, to string) error {
 	default:
 		return &os.LinkError{Op: "link", Old: from, New: to, Err: err}
 	}
+	return duplicate(from, to)
+}
+
+// duplicate copies a file with its time.
+func duplicate(from, to string) error {
 	in, err := os.OpenFile(from, os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err

@@ -1,0 +1,398 @@
+package store
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"posthaste/pkg/mailbox"
+	"posthaste/pkg/maildir"
+	"posthaste/pkg/maildir/index"
+)
+
+// Folders returns the names of the folders of the Maildir at root, INBOX first.
+func (m *Manager) Folders(root string) ([]string, error) {
+	list, err := (&userStore{m: m, root: root}).names()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for n := range list {
+		if n != mailbox.Inbox {
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
+	return append([]string{mailbox.Inbox}, out...), nil
+}
+
+// with runs fn with the folder's lock, without first taking in what changed.
+func (m *Manager) with(root, name string, fn func(f *folder, l index.Lock, known bool) error) error {
+	f, err := m.byName(root, name)
+	if err != nil {
+		return err
+	}
+	defer m.release(f)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	known := f.idx != nil || index.Known(f.dir)
+	l, err := index.Acquire(f.dir, lockWait)
+	if err != nil {
+		return f.trouble(err)
+	}
+	defer l.Release()
+	f.drop()
+	f.letSeen = fileStamp{}
+	return fn(f, l, known)
+}
+
+// Verify compares a folder's index with its files by the rules of
+// docs/internals/mailstore.md and changes nothing. What it returns are sentences. A
+// file that no index has is no problem: the next session takes it in.
+func (m *Manager) Verify(root, name string) (problems []string, err error) {
+	bad := func(format string, a ...any) { problems = append(problems, fmt.Sprintf(format, a...)) }
+	err = m.with(root, name, func(f *folder, _ index.Lock, known bool) error {
+		idx, err := index.Load(f.dir)
+		if isNotExist(err) {
+			if known {
+				bad("the index is missing: UIDs will start anew")
+			}
+			return nil
+		}
+		if err != nil {
+			bad("%v", err)
+			return nil
+		}
+		defer idx.Close()
+		if idx.Lost {
+			bad("the index may lack its end: UIDs go on at %d", idx.State.UIDNext)
+		}
+		b, _ := os.ReadFile(root + "/" + validityFile)
+		var highest uint32
+		fmt.Sscan(string(b), &highest)
+		if highest < idx.Header.UIDValidity {
+			bad("UIDVALIDITY is %d, above the %d in %s", idx.Header.UIDValidity, highest, validityFile)
+		}
+		f.loadLetters()
+		lk, err := f.read(true, true)
+		if err != nil {
+			return err
+		}
+		bases := map[string]seen{}
+		for _, s := range lk.files {
+			base, _ := splitName(s.file)
+			if old, dup := bases[base]; dup {
+				bad("two files share a name: %s/%s and %s/%s", placeName(old.place), old.file, placeName(s.place), s.file)
+			}
+			bases[base] = s
+		}
+		last := mailbox.UID(0)
+		names := map[string]mailbox.UID{}
+		for _, x := range idx.State.Messages {
+			if x.UID <= last || x.UID >= idx.State.UIDNext || x.ModSeq > idx.State.HighestModSeq {
+				bad("UID %d: out of order", x.UID)
+			}
+			last = x.UID
+			f.verify(x, bases, bad)
+			base, _ := splitName(x.File)
+			if other, dup := names[base]; dup {
+				bad("UIDs %d and %d are the same file", other, x.UID)
+			}
+			names[base] = x.UID
+		}
+		return nil
+	})
+	return problems, err
+}
+
+func (f *folder) verify(x *mailbox.Message, bases map[string]seen, bad func(string, ...any)) {
+	base, info := splitName(x.File)
+	s, ok := bases[base]
+	switch {
+	case !ok && x.Place == index.Tmp:
+		return // the next session completes it
+	case !ok:
+		bad("UID %d: the file is gone: %s", x.UID, x.File)
+		return
+	case s.file != x.File || s.place != x.Place:
+		return // renamed by another program, which is its right
+	}
+	fl, kw, _ := f.let.parseInfo(info)
+	if fl != x.Flags {
+		bad("UID %d: flags differ from the file name %s", x.UID, x.File)
+	}
+	for _, k := range kw {
+		if !x.HasKeyword(k) {
+			bad("UID %d: keyword %s is only in the file name %s", x.UID, k, x.File)
+		}
+	}
+	if x.Size < 0 {
+		return
+	}
+	if n, err := f.wireSize(x); err != nil {
+		bad("UID %d: %v", x.UID, err)
+	} else if n != x.Size {
+		bad("UID %d: size is %d, recorded as %d", x.UID, n, x.Size)
+	}
+}
+
+// wireSize measures a message.
+func (f *folder) wireSize(x *mailbox.Message) (int64, error) {
+	b := &box{f: f}
+	fd, err := unix.Open(f.path(x), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return 0, &os.PathError{Op: "open", Path: f.path(x), Err: err}
+	}
+	c, err := b.content(fd, x)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	return c.Size(), nil
+}
+
+// Rebuild writes a folder's index anew from its files. UIDs are kept as far as
+// the old index can be read; otherwise UIDVALIDITY changes. kept tells which.
+func (m *Manager) Rebuild(root, name string) (kept bool, err error) {
+	err = m.with(root, name, func(f *folder, l index.Lock, known bool) error {
+		os.Remove(f.dir + "/" + index.CacheName)
+		idx, err := index.Load(f.dir)
+		if err != nil {
+			if !isNotExist(err) {
+				known = true
+			}
+			return f.build(l, known)
+		}
+		f.idx, f.force = idx, true
+		kept = true
+		if err := f.reconcile(); err != nil {
+			return err
+		}
+		var log index.Log
+		seq := f.idx.State.HighestModSeq + 1
+		for _, x := range f.idx.State.Messages {
+			n := *x
+			_, info := splitName(x.File)
+			fl, kw, _ := f.let.parseInfo(info)
+			for _, k := range x.Keywords {
+				if !f.let.shows(k) {
+					kw = append(kw, k)
+				}
+			}
+			kw = spelling(f.idx.State, sortedKeywords(kw))
+			if fl != x.Flags || !slices.Equal(kw, x.Keywords) {
+				n.Flags, n.Keywords, n.ModSeq = fl, kw, seq
+				log.Change(f.idx.State, &n)
+			}
+			if n.Size, err = f.wireSize(x); err != nil {
+				return err
+			}
+			if n.Size != x.Size {
+				log.Size(&n)
+			}
+		}
+		if log.Len() > 0 {
+			if err := f.commit(&log, 0, seq); err != nil {
+				return err
+			}
+		}
+		f.idx, err = f.idx.Compact()
+		return err
+	})
+	return kept, err
+}
+
+// Export writes dovecot-uidlist, so that Dovecot shows the same UIDs.
+func (m *Manager) Export(root, name string) error {
+	f, err := m.byName(root, name)
+	if err != nil {
+		return err
+	}
+	defer m.release(f)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.force = true
+	return f.locked(func() error {
+		v := f.idx.State.View(f.idx.Header.UIDValidity)
+		return writeFile(f.dir, "dovecot-uidlist", formatUIDList(v, f.idx.Header.ID))
+	})
+}
+
+// Imported is what ImportMaildir did with one folder.
+type Imported struct {
+	Name     string
+	Messages int
+	UIDs     bool // they were kept
+}
+
+// ImportMaildir copies the messages of another Maildir with all folders, those of
+// its inbox into the folder inbox. A folder that does not exist here, or has nothing in it and
+// was never opened, gets the UIDs of the other one, too.
+func (m *Manager) ImportMaildir(src, root, inbox string) ([]Imported, error) {
+	names, err := (&userStore{m: m, root: src}).names()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(src + "/cur"); err != nil {
+		return nil, err
+	}
+	s, err := m.Open(root, UserOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	var out []Imported
+	sorted := make([]string, 0, len(names))
+	for n := range names {
+		sorted = append(sorted, n)
+	}
+	slices.Sort(sorted)
+	for _, n := range sorted {
+		to := n
+		if n == mailbox.Inbox {
+			to = inbox
+		}
+		im, err := m.importFolder(names[n], root, to)
+		if err != nil {
+			return out, fmt.Errorf("%s: %w", n, err)
+		}
+		out = append(out, im)
+	}
+	return out, nil
+}
+
+func (m *Manager) importFolder(src, root, name string) (im Imported, err error) {
+	im.Name = name
+	name, err = mailbox.CheckName(name)
+	if err != nil {
+		return im, err
+	}
+	dir, err := folderDir(root, name)
+	if err != nil {
+		return im, err
+	}
+	if _, err := os.Stat(dir); err != nil {
+		if err := makeFolder(dir); err != nil {
+			return im, err
+		}
+	}
+	from := &folder{m: m, root: src}
+	from.moved(src)
+	from.loadLetters()
+	lk, err := from.read(true, true)
+	if err != nil {
+		return im, err
+	}
+	files := make([]seen, 0, len(lk.files))
+	for _, s := range byBase(lk.files) {
+		files = append(files, s)
+	}
+	slices.SortFunc(files, func(a, b seen) int { return compareNames(a.file, b.file) })
+	if _, count := maildir.Count(dir); count == 0 && !index.Known(dir) {
+		im.UIDs = true
+		im.Messages, err = adopt(src, dir, files)
+		if err == nil {
+			var f *folder
+			if f, err = m.byName(root, name); err == nil {
+				f.mu.Lock()
+				err = f.check()
+				f.mu.Unlock()
+				m.release(f)
+			}
+		}
+		return im, err
+	}
+	f, err := m.byName(root, name)
+	if err != nil {
+		return im, err
+	}
+	defer m.release(f)
+	for part := range slices.Chunk(files, 500) {
+		var adds []*addition
+		for _, s := range part {
+			x, err := from.inspect(s)
+			if err != nil {
+				return im, err
+			}
+			if x == nil {
+				continue
+			}
+			a := &addition{m: *x, base: m.uniqueName()}
+			a.tmp = f.where() + "/tmp/" + a.base
+			if err := copyFile(src+"/"+placeName(s.place)+"/"+s.file, a.tmp); err != nil {
+				return im, err
+			}
+			a.m.Size = -1
+			a.bytes = physicalSize(&a.m, a.tmp)
+			adds = append(adds, a)
+		}
+		if len(adds) == 0 {
+			continue
+		}
+		if _, err := f.add(adds); err != nil {
+			for _, a := range adds {
+				os.Remove(a.tmp)
+			}
+			return im, err
+		}
+		im.Messages += len(adds)
+	}
+	return im, syncDir(f.where() + "/cur")
+}
+
+// adopt copies a folder as it is, with what knows its UIDs.
+func adopt(src, dir string, files []seen) (int, error) {
+	n := 0
+	for _, s := range files {
+		rel := "/" + placeName(s.place) + "/" + s.file
+		err := copyFile(src+rel, dir+rel)
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	for _, name := range []string{"dovecot-keywords", "dovecot-uidlist"} {
+		b, err := os.ReadFile(src + "/" + name)
+		if isNotExist(err) {
+			continue
+		}
+		if err == nil {
+			err = writeFile(dir, name, b)
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+	// An index of ours knows better than an old dovecot-uidlist.
+	if idx, err := index.Load(src); err == nil {
+		v := idx.State.View(idx.Header.UIDValidity)
+		b := formatUIDList(v, idx.Header.ID)
+		idx.Close()
+		if err := writeFile(dir, "dovecot-uidlist", b); err != nil {
+			return n, err
+		}
+	}
+	return n, syncDir(dir + "/cur")
+}
+
+// copyFile copies with the time; what is no plain file is left out.
+func copyFile(from, to string) error {
+	st, err := os.Lstat(from)
+	if err != nil || !st.Mode().IsRegular() {
+		return err
+	}
+	return duplicate(from, to)
+}
+
+// Find returns the directory of a folder, for tools that show it.
+func (m *Manager) Find(root, name string) (string, error) {
+	name, err := mailbox.CheckName(name)
+	if err != nil {
+		return "", err
+	}
+	dir, err := folderDir(root, name)
+	return strings.TrimSuffix(dir, "/"), err
+}
