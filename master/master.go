@@ -59,6 +59,10 @@ func (s *service) limit(cfg *config.Config) int {
 	return s.entry.MaxProc
 }
 
+// always tells whether a process should be there without anybody asking for
+// it, as with qmgr: its work waits on disk.
+func (s *service) always() bool { return s.entry.Wakeup > 0 && !s.entry.WakeupIfUsed }
+
 // master is the supervisor. All its state belongs to the goroutine of loop;
 // the others send it closures.
 type master struct {
@@ -275,7 +279,14 @@ func (m *master) launch(s *service) {
 
 func (m *master) throttle(s *service, d time.Duration) {
 	s.notUntil = time.Now().Add(d)
-	time.AfterFunc(d, func() { m.events <- func() { m.arm(s) } })
+	time.AfterFunc(d, func() {
+		m.events <- func() {
+			m.arm(s)
+			if s.always() && m.services[s.entry.Name+"/"+s.entry.Type] == s && !m.stopping {
+				m.wakeup(s)
+			}
+		}
+	})
 }
 
 // schedule sets the timed wakeup.
@@ -458,8 +469,8 @@ func (m *master) exited(c *child, ws syscall.WaitStatus) {
 		s.failures = 0
 	}
 	m.arm(s)
-	if s.entry.Wakeup > 0 && !s.entry.WakeupIfUsed && serving {
-		m.wakeup(s) // a service that is always there, such as qmgr
+	if s.always() && serving {
+		m.wakeup(s)
 	}
 }
 

@@ -353,3 +353,10 @@ func TestStop(t *testing.T) {
 		t.Error("no log line")
 	}
 }
+
+// TestThrottledService: a service that has work without anybody asking for it
+// comes back by itself when its throttle ends, long before its next wakeup.
+func TestThrottledService(t *testing.T) {
+	w := newWorld(t, "qmgr unix - - n 300 1 qmgr -o mail_name=broken\n", "service_throttle_time = 1s").start()
+	w.until("two starts", func() bool { return strings.Count(w.log(), "fatal: told to fail") >= 2 })
+}
