@@ -4,7 +4,7 @@
 //
 // # Usage
 //
-//	bench [-r REPETITIONS] [-n MESSAGES] [-o RAW.tsv] [-dir DIRECTORY] WORKLOAD[,WORKLOAD...]|all TARGET...
+//	bench [-r REPETITIONS] [-n MESSAGES] [-o RAW.tsv] [-dir DIRECTORY] WORKLOAD[,WORKLOAD...]|all|reading TARGET...
 //
 // # Description
 //
@@ -21,7 +21,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"syscall"
@@ -78,31 +80,42 @@ func main() {
 	limit := flag.Duration("limit", 90*time.Minute, "give up after so long")
 	flag.Parse()
 	if flag.Arg(0) == "workloads" {
-		for _, w := range order {
+		for _, w := range slices.Concat(order, reading) {
 			fmt.Printf("%-12s %s\n", w, workloads[w].what)
 		}
 		return
 	}
 	if flag.NArg() < 2 {
-		fmt.Fprintln(os.Stderr, "usage: bench [-r N] [-n MESSAGES] [-o RAW.tsv] [-dir DIR] WORKLOAD,...|all TARGET...; bench workloads")
+		fmt.Fprintln(os.Stderr, "usage: bench [-r N] [-n MESSAGES] [-o RAW.tsv] [-dir DIR] WORKLOAD,...|all|reading TARGET...; bench workloads")
 		os.Exit(2)
 	}
 	names := order
-	if flag.Arg(0) != "all" {
+	switch flag.Arg(0) {
+	case "all":
+	case "reading":
+		names = reading
+	default:
 		names = strings.Split(flag.Arg(0), ",")
 	}
 	var targets []*target
 	for _, spec := range flag.Args()[1:] {
 		targets = append(targets, newTarget(spec, *dir))
 	}
-	time.AfterFunc(*limit, func() {
+	rep := newReport(*raw, targets)
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		select {
+		case <-stop:
+		case <-time.After(*limit):
+		}
 		for _, t := range targets {
 			t.down()
 		}
-		die("time limit %v reached", *limit)
-	})
+		rep.print(os.Stdout)
+		die("stopped before the end")
+	}()
 	prepare(*dir)
-	rep := newReport(*raw, targets)
 	failed := false
 	for r := range *reps {
 		for _, name := range names {

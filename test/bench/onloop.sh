@@ -13,4 +13,7 @@ dd if=/dev/zero of="$IMG" bs=1M count="$SIZE" conv=fsync status=none &&
   LOOP=$(losetup --find --show --direct-io=on "$IMG") &&
   "mkfs.$FS" -q $([ "$FS" = ext4 ] && echo -i 8192) "$LOOP" && mount -o noatime "$LOOP" "$MNT" && chmod 755 "$MNT" || exit 1
 export BENCH_JOURNAL=yes
-"$1" -dir "$MNT/bench" "${@:2}"
+"$1" -dir "$MNT/bench" "${@:2}" &
+BENCH=$!
+trap 'kill "$BENCH"; wait "$BENCH"; exit 1' INT TERM
+wait "$BENCH"

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sort"
 	"strings"
+	"sync"
 )
 
 // machine is the target's name for figures that are the machine's own.
@@ -13,6 +15,7 @@ const machine = "machine"
 
 // report collects figures.
 type report struct {
+	mu      sync.Mutex
 	raw     *os.File
 	targets []string
 	values  map[key]map[string][]float64 // by target
@@ -38,6 +41,8 @@ func newReport(raw string, targets []*target) *report {
 }
 
 func (r *report) add(workload, target string, rep int, figure string, value float64, unit string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.raw != nil {
 		fmt.Fprintf(r.raw, "%s\t%s\t%d\t%s\t%.6g\t%s\n", workload, target, rep+1, figure, value, unit)
 	}
@@ -90,7 +95,9 @@ func (r *report) disturbance() (most float64) {
 // median and range, and the ratio of the second target to the first. What other
 // programs used of the machine is only in the raw figures.
 func (r *report) print(w io.Writer) {
-	compare := len(r.targets) == 2
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	compare := len(r.targets) >= 2
 	head := []string{"workload", "figure", "unit"}
 	head = append(head, r.targets...)
 	if compare {
@@ -98,7 +105,7 @@ func (r *report) print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "Medians (lowest–highest). Other programs used at most %.2f processors before a run.\n\n| %s |\n|%s\n", r.disturbance(), strings.Join(head, " | "), strings.Repeat("---|", len(head)))
 	last := ""
-	for _, name := range order {
+	for _, name := range slices.Concat(order, reading) {
 		for _, k := range r.order {
 			if k.workload != name || strings.Contains(k.figure, "load_") {
 				continue
