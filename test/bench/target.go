@@ -23,10 +23,10 @@ type target struct {
 	params []string
 	dir    string // BENCH_DIR for the script
 
-	smtp     string // address of its server
-	pid      int    // root of its process tree
-	maildir  string // where user N's mail goes, {u} standing for N
-	tableExt string // what postmap cdb: adds to a table's name
+	started bool   // the script was told to
+	smtp    string // address of its server
+	pid     int    // root of its process tree
+	maildir string // where user N's mail goes, {u} standing for N
 }
 
 func newTarget(spec, dir string) *target {
@@ -63,6 +63,7 @@ func (t *target) ctl(sessions int, args ...string) (string, error) {
 
 // up starts the target with room for so many sessions.
 func (t *target) up(sessions int) error {
+	t.started = true
 	if _, err := t.ctl(sessions, append([]string{"start"}, t.params...)...); err != nil {
 		return err
 	}
@@ -90,13 +91,13 @@ func (t *target) up(sessions int) error {
 
 // down stops the target, if it runs, and writes out what it left.
 func (t *target) down() {
-	if t.pid == 0 {
+	if !t.started {
 		return
 	}
 	if _, err := t.ctl(0, "stop"); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 	}
-	t.pid = 0
+	t.started = false
 	time.Sleep(300 * time.Millisecond)
 	syscall.Sync()
 }

@@ -55,7 +55,7 @@ service pop3-login {
 END
   [ -n "${BENCH_CONNS:-}" ] && echo "default_process_limit = $((BENCH_CONNS + 100))" >> "$D/dovecot.conf"
   for p in "$@"; do echo "${p/=/ = }" >> "$D/dovecot.conf"; done
-  dovecot -c "$D/dovecot.conf" || exit 1
+  dovecot -c "$D/dovecot.conf" > "$D/start" 2>&1 || { cat "$D/start" >&2; exit 1; }
   for _ in $(seq 50); do [ -S "$D/run/login/login" ] && break; sleep 0.1; done ;;
 stop) [ -f "$D/run/master.pid" ] && doveadm -c "$D/dovecot.conf" stop > /dev/null 2>&1; true ;;
 env)
