@@ -115,7 +115,7 @@ func (m *master) configure(cfg *config.Config) error {
 		}
 		return err
 	}
-	entries := append(f.Entries, implied(f.Entries)...)
+	entries := append(f.Entries, implied(cfg, f.Entries)...)
 	for _, e := range entries {
 		if builtin[e.Command] || builtinName[e.Name] {
 			continue
@@ -184,12 +184,18 @@ func (m *master) configure(cfg *config.Config) error {
 }
 
 // implied returns the services that the others cannot do without and that a
-// master.cf written for Postfix does not have.
-func implied(entries []mastercf.Entry) (l []mastercf.Entry) {
-	for _, name := range []string{"resolver", "auth"} {
+// master.cf written for Postfix does not have: resolver, and auth where there is
+// a password file to serve (elsewhere private/auth may be Dovecot's).
+func implied(cfg *config.Config, entries []mastercf.Entry) (l []mastercf.Entry) {
+	need := func(name string) {
 		if !slices.ContainsFunc(entries, func(e mastercf.Entry) bool { return e.Name == name && e.Type == "unix" }) {
 			l = append(l, mastercf.Entry{Name: name, Type: "unix", Private: true, Unpriv: true, Command: name})
 		}
+	}
+	need("resolver")
+	_, _, passwords := cfg.Explicit(params.AuthPasswdFile.Name)
+	if passwords || slices.ContainsFunc(entries, func(e mastercf.Entry) bool { return e.Command == "login" }) {
+		need("auth")
 	}
 	return l
 }

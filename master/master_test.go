@@ -209,7 +209,7 @@ func TestOnDemand(t *testing.T) {
 // TestImplied: a master.cf of Postfix's has no resolver, which programs without
 // Internet sockets need.
 func TestImplied(t *testing.T) {
-	w := newWorld(t, oneService).start()
+	w := newWorld(t, oneService, "auth_passwd_file = /nonexistent").start()
 	for _, name := range []string{"resolver", "auth"} {
 		c, err := net.Dial("unix", filepath.Join(w.dir, "q/private", name))
 		if err != nil {
@@ -217,6 +217,22 @@ func TestImplied(t *testing.T) {
 			continue
 		}
 		c.Close()
+	}
+	// Without a password file of ours, private/auth may be another program's.
+	w = newWorld(t, oneService)
+	other, err := net.Listen("unix", filepath.Join(w.dir, "q/private/auth"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	w.start()
+	c, err := net.Dial("unix", filepath.Join(w.dir, "q/private/auth"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := other.Accept(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -72,9 +72,7 @@ func (k *checker) table(c *config.Config, param, spec string, pos config.Positio
 			k.add(pos, Error, "%s: %v", param, err)
 		}
 	case slices.Contains(serverTypes, typ):
-		if unreachable(param, typ, name) {
-			k.add(pos, Error, "%s: %s: the programs that ask it have no network: use socketmap with a Unix socket", param, spec)
-		}
+		// They may be asked; opening them here would have side effects.
 	case absent(typ):
 		k.add(pos, Error, "%s: tables of type %s are not supported: mail that needs %s is deferred", param, typ, spec)
 	case holdsTables(param):

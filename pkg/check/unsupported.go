@@ -26,10 +26,6 @@ func (k *checker) unsupported(c *config.Config, name, value string, pos config.P
 		if value != "dovecot" && k.get(c, "smtpd_sasl_auth_enable") == "yes" {
 			k.add(pos, Error, "%s: type %s is not supported, smtpd does not start: use dovecot, which the auth service is too", name, value)
 		}
-	case "smtpd_sasl_path":
-		if strings.HasPrefix(value, "inet:") {
-			k.add(pos, Error, "%s: smtpd has no network: the authentication service must listen on a Unix socket", name)
-		}
 	case "smtp_tls_security_level", "lmtp_tls_security_level":
 		if l := strings.ToLower(value); l == "dane" || l == "dane-only" || l == "half-dane" {
 			k.add(pos, Warning, "%s: DANE is not supported: mail is deferred that needs the level %s", name, l)
@@ -42,21 +38,7 @@ func (k *checker) unsupported(c *config.Config, name, value string, pos config.P
 		if strings.HasPrefix(strings.ToLower(w), "reject_unverified_") {
 			k.add(pos, Warning, "%s: %s is not supported: what comes to it is answered with 451", name, w)
 		}
-		for _, w := range config.SplitList(w) { // check_policy_service { inet:..., ... } comes without its braces
-			if strings.HasPrefix(w, "inet:") {
-				k.add(pos, Error, "%s: %s: smtpd has no network: the policy server must listen on a Unix socket", name, w)
-			}
-		}
 	}
-}
-
-// unreachable says that a table asks a server that those who use the parameter
-// cannot connect to: only programs that deliver elsewhere have a network.
-func unreachable(param, typ, name string) bool {
-	if strings.HasPrefix(param, "smtp_") || strings.HasPrefix(param, "lmtp_") {
-		return false
-	}
-	return typ == "tcp" || typ == "socketmap" && strings.HasPrefix(name, "inet:")
 }
 
 // absent says whether a type of table is one of those.

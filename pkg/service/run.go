@@ -311,6 +311,12 @@ func (r *runner) confine(queue string) error {
 			return err
 		}
 	}
+	if !role.Network {
+		if name := networkFor(cfg, r.spec.Name); name != "" {
+			role.Network = true
+			r.env.Log.Debugf("Internet sockets are allowed, because of %s", name)
+		}
+	}
 	var expandErr error
 	missing, err := role.Confine(func(p string) string {
 		v, err := cfg.Expand(p)
