@@ -268,7 +268,7 @@ func (f *fixture) dial() *peer {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(30 * time.Second))
+	c.SetDeadline(time.Now().Add(60 * time.Second))
 	return &peer{f.t, c, bufio.NewReader(c)}
 }
 
