@@ -527,6 +527,17 @@ func TestHashedQueues(t *testing.T) {
 		}
 		return true
 	})
+	// showq may only read: it lists the message where it lies.
+	ro, err := Open(s.dir, Options{HashNames: []string{"deferred"}, HashDepth: 1, Ops: &durable.Ops{Rename: func(string, string) error { return unix.EACCES }}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ro.Close()
+	if f, err := ro.Load(Deferred, id); err != nil {
+		t.Errorf("Load without the right to rename: %v", err)
+	} else {
+		f.Close()
+	}
 	f, err := s2.Load(Deferred, id)
 	if err != nil {
 		t.Fatal(err)

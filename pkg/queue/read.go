@@ -69,8 +69,11 @@ func (s *Spool) Load(queue, id string) (*File, error) {
 	}
 	f, err := s.load(queue, id, s.Path(queue, id))
 	if errors.Is(err, unix.ENOENT) {
-		if p := s.locate(queue, id); p != "" && s.Rehome(queue, id) == nil {
-			return s.load(queue, id, s.Path(queue, id))
+		if p := s.locate(queue, id); p != "" {
+			if s.Rehome(queue, id) == nil {
+				p = s.Path(queue, id)
+			}
+			return s.load(queue, id, p) // where it lies, for those who may only read
 		}
 	}
 	return f, err
