@@ -114,13 +114,13 @@ func (s *System) Start() {
 	})
 }
 
-// freeBase finds a port base whose three ports are free.
+// freeBase finds a port base whose ports are free.
 func freeBase(t *testing.T) int {
 	t.Helper()
 	for range 100 {
 		base := 11000 + rand.IntN(20000)
 		ok := true
-		for _, p := range []int{25, 465, 587} {
+		for _, p := range []int{25, 110, 143, 465, 587, 993, 995} {
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+p))
 			if err != nil {
 				ok = false
