@@ -16,10 +16,12 @@ const (
 	imapCommand = 16384
 )
 
-// imapBase is what is announced beside the mechanisms: what login itself does,
-// and of imapd's what a client may want to know before it logs in. imapd
-// announces all of its own in the answer to the login.
-const imapBase = "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE"
+// imapBase is what imapd announces after the login; a test holds the two
+// together. To it come the mechanisms, and what depends on the connection.
+const imapBase = "IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE CHILDREN UIDPLUS MOVE UNSELECT " +
+	"LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE MULTIAPPEND ESEARCH SEARCHRES WITHIN CONDSTORE QRESYNC " +
+	"SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES BINARY STATUS=SIZE OBJECTID PREVIEW SAVEDATE " +
+	"UTF8=ACCEPT QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE SASL-IR"
 
 // imap is one IMAP client before login.
 type imap struct {

@@ -6,10 +6,14 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +26,33 @@ import (
 	"posthaste/pkg/service"
 )
 
-const imapCapa = "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE IDLE"
+const imapCapa = imapBase
+
+// TestCapabilities: login announces what imapd does.
+func TestCapabilities(t *testing.T) {
+	f, err := parser.ParseFile(token.NewFileSet(), "../imapd/capability.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := ""
+	ast.Inspect(f, func(n ast.Node) bool {
+		v, ok := n.(*ast.ValueSpec)
+		if !ok || v.Names[0].Name != "capabilities" {
+			return true
+		}
+		ast.Inspect(v, func(n ast.Node) bool {
+			if l, ok := n.(*ast.BasicLit); ok {
+				s, _ := strconv.Unquote(l.Value)
+				text += s
+			}
+			return true
+		})
+		return false
+	})
+	if text != imapBase {
+		t.Errorf("imapd announces\n%s\nlogin announces\n%s", text, imapBase)
+	}
+}
 
 func TestIMAP(t *testing.T) {
 	plain := "AGFubmEAc2VjcmV0IHdvcmQ=" // \0anna\0secret word
