@@ -89,9 +89,11 @@ func tornMessages() (list []string) {
 
 // TestTornMIME: BODYSTRUCTURE, as another implementation reads it, and each
 // BODY[part] agree, however broken the message is.
-func TestTornMIME(t *testing.T) {
+func TestTornMIME(t *testing.T) { checkAgreement(t, tornMessages()) }
+
+func checkAgreement(t *testing.T, list []string) {
 	ts := newTestStore(t)
-	list := tornMessages()
+
 	w := ts.client()
 	for _, m := range list {
 		w.ok("APPEND INBOX {%d+}\r\n%s", len(m), m)
