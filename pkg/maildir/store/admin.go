@@ -312,14 +312,15 @@ func (m *Manager) importFolder(src, root, name string) (im Imported, err error) 
 	defer m.release(f)
 	for part := range slices.Chunk(files, 500) {
 		var adds []*addition
-		for _, s := range part {
-			x, err := from.inspect(s)
-			if err != nil {
-				return im, err
-			}
+		msgs, _, err := from.inspectAll(part)
+		if err != nil {
+			return im, err
+		}
+		for i, x := range msgs {
 			if x == nil {
 				continue
 			}
+			s := part[i]
 			a := &addition{m: *x, base: m.uniqueName()}
 			a.tmp = f.where() + "/tmp/" + a.base
 			if err := copyFile(src+"/"+placeName(s.place)+"/"+s.file, a.tmp); err != nil {

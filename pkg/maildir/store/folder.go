@@ -44,6 +44,7 @@ type folder struct {
 	letSeen fileStamp
 	boxes   map[*box]struct{}
 	force   bool // scan at the next check
+	again   bool // the scan under way saw a file come and go: scan once more
 	merges  int  // how often something of others was taken in
 	gone    bool
 	cache   *cache

@@ -1,13 +1,16 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -113,7 +116,7 @@ func (f *folder) reconcile() error {
 	if err := f.merge(l); err != nil {
 		return err
 	}
-	f.force, f.idx.Lost = false, false
+	f.force, f.again, f.idx.Lost = f.again, false, false
 	if unsure(h.New, h.NewLooked) || unsure(h.Cur, h.CurLook) {
 		f.m.recheck(f)
 	}
@@ -270,21 +273,16 @@ func (f *folder) addFound(log *index.Log, found map[string]seen, seq mailbox.Mod
 	if len(found) == 0 {
 		return 0, nil
 	}
-	fresh := make([]seen, 0, len(found))
-	for _, s := range found {
-		fresh = append(fresh, s)
+	fresh, _ := inOrder(found, nil)
+	msgs, gone, err := f.inspectAll(fresh)
+	if err != nil {
+		return 0, err
 	}
-	slices.SortFunc(fresh, func(a, b seen) int { return compareNames(a.file, b.file) })
+	if gone {
+		f.again = true
+	}
 	next := st.UIDNext
-	for _, s := range fresh {
-		m, err := f.inspect(s)
-		if errors.Is(err, fs.ErrNotExist) {
-			f.force = true // moved on already
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
+	for _, m := range msgs {
 		if m == nil {
 			continue
 		}
@@ -295,19 +293,57 @@ func (f *folder) addFound(log *index.Log, found map[string]seen, seq mailbox.Mod
 	return next, nil
 }
 
-// inspect makes a message of a file, without UID. It is nil for what is no
-// plain file.
-func (f *folder) inspect(s seen) (*mailbox.Message, error) {
+// inspectAll inspects files, many of them in parallel: what counts is system
+// calls. A nil message is no plain file, or gone; gone tells of the latter.
+func (f *folder) inspectAll(list []seen) (msgs []*mailbox.Message, gone bool, err error) {
+	msgs = make([]*mailbox.Message, len(list))
+	slab := make([]mailbox.Message, len(list))
+	var fds [2]int
+	for p := range fds {
+		if fds[p], err = unix.Open(f.dir+"/"+placeName(uint8(p)), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+			return nil, false, &os.PathError{Op: "open", Path: f.dir, Err: err}
+		}
+		defer unix.Close(fds[p])
+	}
+	workers := 1
+	if len(list) >= 500 {
+		workers = max(1, min(4, runtime.GOMAXPROCS(0)))
+	}
+	var lost atomic.Bool
+	errs := make([]error, workers)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := w * len(list) / workers; i < (w+1)*len(list)/workers; i++ {
+				ok, err := f.inspect(fds[list[i].place], list[i], &slab[i])
+				switch {
+				case err == unix.ENOENT:
+					lost.Store(true)
+				case err != nil:
+					errs[w] = &os.PathError{Op: "stat", Path: f.dir + "/" + placeName(list[i].place) + "/" + list[i].file, Err: err}
+					return
+				case ok:
+					msgs[i] = &slab[i]
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return msgs, lost.Load(), errors.Join(errs...)
+}
+
+// inspect makes a message of a file in the directory dirfd, without UID. It is
+// false for what is no plain file.
+func (f *folder) inspect(dirfd int, s seen, m *mailbox.Message) (bool, error) {
 	var st unix.Stat_t
-	path := f.dir + "/" + placeName(s.place) + "/" + s.file
-	if err := unix.Lstat(path, &st); err != nil {
-		return nil, &os.PathError{Op: "stat", Path: path, Err: err}
+	if err := unix.Fstatat(dirfd, s.file, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return false, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, nil
+		return false, nil
 	}
 	base, info := splitName(s.file)
-	m := &mailbox.Message{File: s.file, Place: s.place, Size: -1, Date: st.Mtim.Sec, SaveDate: st.Ctim.Sec, EmailID: index.EmailID(base)}
+	*m = mailbox.Message{File: s.file, Place: s.place, Size: -1, Date: st.Mtim.Sec, SaveDate: st.Ctim.Sec, EmailID: index.EmailID(base)}
 	m.Flags, m.Keywords, _ = f.let.parseInfo(info)
 	if w, ok := field(base, "W"); ok {
 		// A wrong size would cut messages off or hang clients.
@@ -315,7 +351,42 @@ func (f *folder) inspect(s seen) (*mailbox.Message, error) {
 			m.Size = w
 		}
 	}
-	return m, nil
+	return true, nil
+}
+
+// arrival is a file with what new files are ordered by.
+type arrival struct {
+	seen
+	uid  mailbox.UID // from Dovecot, or 0
+	time uint64
+}
+
+// inOrder sorts files: those with UIDs first, then as they arrived.
+func inOrder(found map[string]seen, uids map[string]mailbox.UID) ([]seen, []mailbox.UID) {
+	list := make([]arrival, 0, len(found))
+	for base, s := range found {
+		a := arrival{seen: s, uid: uids[base]}
+		a.time, _ = leadingNumber(s.file)
+		list = append(list, a)
+	}
+	slices.SortFunc(list, func(a, b arrival) int {
+		switch {
+		case a.uid != 0 && b.uid != 0:
+			return cmp.Compare(a.uid, b.uid)
+		case a.uid != 0:
+			return -1
+		case b.uid != 0:
+			return 1
+		case a.time != b.time:
+			return cmp.Compare(a.time, b.time)
+		}
+		return compareNames(a.file, b.file)
+	})
+	files, us := make([]seen, len(list)), make([]mailbox.UID, len(list))
+	for i, a := range list {
+		files[i], us[i] = a.seen, a.uid
+	}
+	return files, us
 }
 
 // build makes an index where there is none, or none that can be read. known
@@ -343,44 +414,24 @@ func (f *folder) build(l index.Lock, known bool) error {
 		return err
 	}
 	found := byBase(lk.files)
-	order := make([]seen, 0, len(found))
-	for _, s := range found {
-		order = append(order, s)
+	order, uids := inOrder(found, list.UIDs)
+	msgs, gone, err := f.inspectAll(order)
+	if err != nil {
+		return err
 	}
-	uid := func(s seen) mailbox.UID {
-		base, _ := splitName(s.file)
-		return list.UIDs[base]
+	if gone {
+		lk.newTime, lk.curTime = 0, 0 // look again
 	}
-	slices.SortFunc(order, func(a, b seen) int {
-		ua, ub := uid(a), uid(b)
-		switch {
-		case ua != 0 && ub != 0:
-			return int(int64(ua) - int64(ub))
-		case ua != 0:
-			return -1
-		case ub != 0:
-			return 1
-		}
-		return compareNames(a.file, b.file)
-	})
 	st := index.NewState(1)
 	for _, k := range f.let.names {
 		st.PreloadKeyword(k)
 	}
 	next := list.UIDNext
-	for _, s := range order {
-		m, err := f.inspect(s)
-		if errors.Is(err, fs.ErrNotExist) {
-			lk.newTime, lk.curTime = 0, 0 // look again
-			continue
-		}
-		if err != nil {
-			return err
-		}
+	for i, m := range msgs {
 		if m == nil {
 			continue
 		}
-		if m.UID = uid(s); m.UID == 0 {
+		if m.UID = uids[i]; m.UID == 0 {
 			m.UID = next
 			next++
 		}
