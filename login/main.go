@@ -20,7 +20,8 @@
 // waiting, and when the process has no room, the one that has waited longest is
 // closed for a new one: whoever opens connections and says nothing shuts nobody
 // out. After login_client_auth_failure_limit failures within
-// anvil_rate_time_unit the address is asked to come back later.
+// anvil_rate_time_unit the address is asked to come back later. Each process
+// counts for itself; the delays that auth gives to failures are counted for all.
 //
 // The certificate is that of smtpd(8) unless login_tls_cert_file says otherwise;
 // tls_server_sni_maps, as index files made by postmap -F, choose others by the
