@@ -39,7 +39,7 @@ func TestDialogue(t *testing.T) {
 		{"SELECT INBOX", []string{"* 1 EXISTS", `* FLAGS (\Answered \Flagged \Deleted \Seen \Draft)`, "T OK [READ-WRITE] SELECT completed"}},
 		{"FETCH 1 (FLAGS UID RFC822.SIZE)", []string{`* 1 FETCH (FLAGS (\Seen \Recent) UID 1 RFC822.SIZE 152)`, "T OK FETCH completed"}},
 		{"FETCH 1 ENVELOPE", []string{`* 1 FETCH (ENVELOPE ("Mon, 7 Feb 1994 21:52:25 -0800" "hello" (("Anna" NIL "anna" "example.test")) (("Anna" NIL "anna" "example.test")) (("Anna" NIL "anna" "example.test")) ((NIL NIL "bob" "example.test")) NIL NIL NIL "<1@example.test>"))`, "T OK FETCH completed"}},
-		{"FETCH 1 (BODY BODYSTRUCTURE)", []string{`* 1 FETCH (BODY ("text" "plain" NIL NIL NIL "7bit" 12 1) BODYSTRUCTURE ("text" "plain" NIL NIL NIL "7bit" 12 1 NIL NIL NIL NIL))`, "T OK FETCH completed"}},
+		{"FETCH 1 (BODY BODYSTRUCTURE)", []string{`* 1 FETCH (BODY ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 12 1) BODYSTRUCTURE ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 12 1 NIL NIL NIL NIL))`, "T OK FETCH completed"}},
 		{"FETCH 1 BODY.PEEK[TEXT]", []string{"* 1 FETCH (BODY[TEXT] {12}\r\nHello Bob.\r\n)", "T OK FETCH completed"}},
 		{"FETCH 1 BODY.PEEK[1]<2.3>", []string{"* 1 FETCH (BODY[1]<2> {3}\r\nllo)", "T OK FETCH completed"}},
 		{"FETCH 1 BODY.PEEK[2]", []string{"* 1 FETCH (BODY[2] NIL)", "T OK FETCH completed"}},

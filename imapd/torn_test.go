@@ -164,7 +164,7 @@ func TestLargeMessage(t *testing.T) {
 	c.ok("SELECT INBOX")
 	has(t, c.ok("FETCH 1 (RFC822.SIZE BODY.PEEK[HEADER.FIELDS (SUBJECT)])"), fmt.Sprintf("* 1 FETCH (RFC822.SIZE %d BODY[HEADER.FIELDS (SUBJECT)] {18}\r\nSubject: large\r\n\r\n)", len(msg)))
 	has(t, c.ok("FETCH 1 ENVELOPE"), `* 1 FETCH (ENVELOPE (NIL "large" NIL NIL NIL NIL NIL NIL NIL NIL))`)
-	hasPrefix(t, c.ok("FETCH 1 BODYSTRUCTURE"), fmt.Sprintf(`* 1 FETCH (BODYSTRUCTURE (("text" "plain" NIL NIL NIL "7bit" 5 0 NIL NIL NIL NIL)("text" "plain" NIL NIL NIL "base64" %d `, end-start))
+	hasPrefix(t, c.ok("FETCH 1 BODYSTRUCTURE"), fmt.Sprintf(`* 1 FETCH (BODYSTRUCTURE (("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 5 0 NIL NIL NIL NIL)("text" "plain" ("charset" "us-ascii") NIL NIL "base64" %d `, end-start))
 	for _, at := range []int{0, 1000, 3 << 20, end - start - 10} {
 		n := min(1000, end-start-at)
 		has(t, c.ok("FETCH 1 BODY.PEEK[2]<%d.1000>", at), fmt.Sprintf("* 1 FETCH (BODY[2]<%d> {%d}\r\n%s)", at, n, msg[start+at:start+at+n]))

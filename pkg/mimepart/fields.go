@@ -142,10 +142,17 @@ func unfold(v []byte) string {
 		return string(v)
 	}
 	out := make([]byte, 0, len(v))
+	fold := false
 	for _, c := range v {
-		if c != '\r' && c != '\n' {
-			out = append(out, c)
+		switch {
+		case c == '\r' || c == '\n':
+			fold = true
+			continue
+		case fold && c == '\t':
+			c = ' '
 		}
+		fold = false
+		out = append(out, c)
 	}
 	return string(out)
 }
@@ -164,7 +171,7 @@ func (f *fields) content(p *Part, digest bool) {
 		sub := s.token()
 		if t != "" && ok && sub != "" {
 			p.Type, p.Subtype = t, sub
-			p.Params = s.params()
+			p.Params = joined(s.params())
 		} else {
 			p.Type, p.Subtype = "text", "plain"
 		}
@@ -183,7 +190,7 @@ func (f *fields) content(p *Part, digest bool) {
 		s := scan{s: v}
 		if t := s.token(); t != "" {
 			p.Disposition = t
-			p.DispParams = s.params()
+			p.DispParams = joined(s.params())
 		}
 	}
 	if v := unfold(f.val[fLanguage]); v != "" {
@@ -318,4 +325,73 @@ func (s *scan) params() (list []Param) {
 		list = append(list, Param{name, value})
 	}
 	return list
+}
+
+// joined joins the pieces that RFC 2231, section 3, cuts a long value into:
+// name*0, name*1* and so on become name, or name* if any piece is encoded. Pieces
+// that do not follow their predecessor stay as they are.
+func joined(list []Param) []Param {
+	out := list[:0]
+	for _, x := range list {
+		name, n, encoded, ok := piece(x.Name)
+		if !ok {
+			out = append(out, x)
+			continue
+		}
+		if n == 0 {
+			if encoded {
+				name += "*"
+			}
+			out = append(out, Param{name, x.Value})
+			continue
+		}
+		last := len(out) - 1
+		if last < 0 || !strings.EqualFold(strings.TrimSuffix(out[last].Name, "*"), name) {
+			out = append(out, x)
+			continue
+		}
+		out[last].Value += x.Value
+	}
+	return out
+}
+
+// piece takes name*n or name*n* apart.
+func piece(s string) (name string, n int, encoded, ok bool) {
+	s, encoded = strings.CutSuffix(s, "*")
+	name, num, found := strings.Cut(s, "*")
+	if !found || num == "" || len(num) > 3 {
+		return "", 0, false, false
+	}
+	for _, c := range num {
+		if c < '0' || c > '9' {
+			return "", 0, false, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return name, n, encoded, true
+}
+
+// extended decodes the value of a parameter name*: charset'language'text with
+// %XX, of which the octets are returned as they are.
+func extended(v string) string {
+	if i := strings.IndexByte(v, '\''); i >= 0 {
+		if j := strings.IndexByte(v[i+1:], '\''); j >= 0 {
+			v = v[i+j+2:]
+		}
+	}
+	if strings.IndexByte(v, '%') < 0 {
+		return v
+	}
+	out := make([]byte, 0, len(v))
+	for i := 0; i < len(v); i++ {
+		c := v[i]
+		if c == '%' && i+2 < len(v) {
+			if h, ok := hex(v[i+1], v[i+2]); ok {
+				c = h
+				i += 2
+			}
+		}
+		out = append(out, c)
+	}
+	return string(out)
 }

@@ -60,24 +60,24 @@ end
 
 func TestStructure(t *testing.T) {
 	for _, c := range []struct{ name, in, want string }{
-		{"empty", "", `("text" "plain" NIL NIL NIL "7bit" 0 0 NIL NIL NIL NIL)`},
-		{"no header", "\nbody\n", `("text" "plain" NIL NIL NIL "7bit" 6 1 NIL NIL NIL NIL)`},
-		{"no body", "Subject: x\n", `("text" "plain" NIL NIL NIL "7bit" 0 0 NIL NIL NIL NIL)`},
-		{"mixed", mixed, `(("text" "plain" NIL NIL NIL "7bit" 3 0 NIL NIL NIL NIL)` +
+		{"empty", "", `("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0 NIL NIL NIL NIL)`},
+		{"no header", "\nbody\n", `("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 6 1 NIL NIL NIL NIL)`},
+		{"no body", "Subject: x\n", `("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0 NIL NIL NIL NIL)`},
+		{"mixed", mixed, `(("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 3 0 NIL NIL NIL NIL)` +
 			`(("text" "html" ("charset" "utf-8") NIL NIL "8bit" 8 1 NIL NIL NIL NIL)` +
 			`("image" "png" ("name" "a.png") "<c@d>" NIL "base64" 4 NIL ("attachment" ("filename" "a.png")) NIL NIL)` +
 			` "alternative" ("boundary" "b2") ("inline" NIL) NIL NIL)` +
 			`("message" "rfc822" NIL NIL NIL "7bit" 40 (NIL "inner" ((NIL NIL "x" "y")) ((NIL NIL "x" "y")) ((NIL NIL "x" "y")) NIL NIL NIL NIL NIL)` +
-			` ("text" "plain" NIL NIL NIL "7bit" 11 1 NIL NIL NIL NIL) 4 NIL NIL NIL NIL)` +
+			` ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 11 1 NIL NIL NIL NIL) 4 NIL NIL NIL NIL)` +
 			` "mixed" ("boundary" "b 1") NIL NIL NIL)`},
-		{"boundary that never comes", "Content-Type: multipart/mixed; boundary=x\n\ntext\n", `(("text" "plain" NIL NIL NIL "7bit" 0 0 NIL NIL NIL NIL) "mixed" ("boundary" "x") NIL NIL NIL)`},
-		{"no boundary", "Content-Type: multipart/mixed\n\ntext\n", `("text" "plain" NIL NIL NIL "7bit" 6 1 NIL NIL NIL NIL)`},
+		{"boundary that never comes", "Content-Type: multipart/mixed; boundary=x\n\ntext\n", `(("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0 NIL NIL NIL NIL) "mixed" ("boundary" "x") NIL NIL NIL)`},
+		{"no boundary", "Content-Type: multipart/mixed\n\ntext\n", `("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 6 1 NIL NIL NIL NIL)`},
 		{"torn in a part's header", "Content-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: message/rfc822\n--x--\n",
-			`(("message" "rfc822" NIL NIL NIL "7bit" 0 (NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) ("text" "plain" NIL NIL NIL "7bit" 0 0 NIL NIL NIL NIL) 0 NIL NIL NIL NIL) "mixed" ("boundary" "x") NIL NIL NIL)`},
+			`(("message" "rfc822" NIL NIL NIL "7bit" 0 (NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0 NIL NIL NIL NIL) 0 NIL NIL NIL NIL) "mixed" ("boundary" "x") NIL NIL NIL)`},
 		{"digest", "Content-Type: multipart/digest; boundary=x\n\n--x\n\nSubject: a\n\nb\n--x--\n",
-			`(("message" "rfc822" NIL NIL NIL "7bit" 15 (NIL "a" NIL NIL NIL NIL NIL NIL NIL NIL) ("text" "plain" NIL NIL NIL "7bit" 1 0 NIL NIL NIL NIL) 2 NIL NIL NIL NIL) "digest" ("boundary" "x") NIL NIL NIL)`},
-		{"language and location", "Content-Language: en, de\nContent-Location: http://a/ b\nContent-MD5: q\n\nx\n", `("text" "plain" NIL NIL NIL "7bit" 3 1 "q" NIL ("en" "de") "http://a/b")`},
-		{"strange type", "Content-Type: nonsense\n\nx\n", `("text" "plain" NIL NIL NIL "7bit" 3 1 NIL NIL NIL NIL)`},
+			`(("message" "rfc822" NIL NIL NIL "7bit" 15 (NIL "a" NIL NIL NIL NIL NIL NIL NIL NIL) ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 1 0 NIL NIL NIL NIL) 2 NIL NIL NIL NIL) "digest" ("boundary" "x") NIL NIL NIL)`},
+		{"language and location", "Content-Language: en, de\nContent-Location: http://a/ b\nContent-MD5: q\n\nx\n", `("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 3 1 "q" NIL ("en" "de") "http://a/b")`},
+		{"strange type", "Content-Type: nonsense\n\nx\n", `("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 3 1 NIL NIL NIL NIL)`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := ParseBytes([]byte(crlf(c.in)))
@@ -379,4 +379,24 @@ func FuzzHeader(f *testing.F) {
 			t.Errorf("%q: %q", v, out)
 		}
 	})
+}
+
+func TestParameters(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"; a=b; c=\"d e\"", "a=b c=d e"}, {"; A*0*=utf-8''x%20; a*1=y", "A*=utf-8''x%20y"}, {"; a*0=x; a*1=\"y z\"; b=c", "a=xy z b=c"},
+		{"; a*1=x", "a*1=x"}, {"; a*x=y; a**=z", "a*x=y a**=z"}, {"; =x; a; b=(c) d", "b=d"}, {" junk; a=b", "a=b"},
+	} {
+		p := ParseBytes([]byte("Content-Type: text/plain" + c.in + "\r\n\r\n"))
+		var got []string
+		for _, x := range p.Params {
+			got = append(got, x.Name+"="+x.Value)
+		}
+		if g := strings.Join(got, " "); g != c.want {
+			t.Errorf("%q: %q, want %q", c.in, g, c.want)
+		}
+	}
+	msg := crlf("Content-Type: multipart/mixed; boundary*0*=us-ascii''a%3D; boundary*1=b\n\n--a=b\n\nx\n--a=b--\n")
+	if p := ParseBytes([]byte(msg)); len(p.Parts) != 1 || msg[p.Parts[0].Body:p.Parts[0].End] != "x" {
+		t.Errorf("encoded boundary: %+v", p)
+	}
 }

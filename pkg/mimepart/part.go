@@ -58,12 +58,15 @@ func (p *Part) IsMultipart() bool { return strings.EqualFold(p.Type, "multipart"
 func (p *Part) IsMessage() bool { return len(p.Parts) == 1 && !p.IsMultipart() }
 
 // Param returns the value of a Content-Type parameter, "" if there is none.
-func (p *Part) Param(name string) string { return param(p.Params, name) }
-
-func param(list []Param, name string) string {
-	for _, x := range list {
+func (p *Part) Param(name string) string {
+	for _, x := range p.Params {
 		if strings.EqualFold(x.Name, name) {
 			return x.Value
+		}
+	}
+	for _, x := range p.Params {
+		if n, ok := strings.CutSuffix(x.Name, "*"); ok && strings.EqualFold(n, name) {
+			return extended(x.Value)
 		}
 	}
 	return ""

@@ -71,7 +71,11 @@ func AppendStructure(b []byte, p *Part, extended bool) []byte {
 	b = append(b, ' ')
 	b = imapwire.AppendString(b, p.Subtype)
 	b = append(b, ' ')
-	b = appendParams(b, p.Params)
+	if isText(p) && p.Param("charset") == "" { // RFC 2045, section 5.2: the default; clients expect it told
+		b = appendParams(b, append(p.Params[:len(p.Params):len(p.Params)], Param{"charset", "us-ascii"}))
+	} else {
+		b = appendParams(b, p.Params)
+	}
 	b = append(b, ' ')
 	b = imapwire.AppendNString(b, p.ID)
 	b = append(b, ' ')
