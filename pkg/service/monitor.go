@@ -15,7 +15,7 @@ import (
 // preempts goroutines that have run for 10 ms, and gives the processor of one
 // that is in a long system call to others, which matters only when as many such
 // calls are under way as there are processors.
-const monitorSlack = 2_000_000 // ns
+const monitorSlack = 5_000_000 // ns
 
 // calmMonitor sets the timer slack of the monitor thread, which is the first
 // that the runtime creates. It takes CAP_SYS_NICE to do that for another thread

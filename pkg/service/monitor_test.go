@@ -18,7 +18,7 @@ func TestCalmMonitor(t *testing.T) {
 	}
 	n := 0
 	for _, e := range d {
-		if slack(e.Name()) == "2000000" {
+		if slack(e.Name()) == "5000000" {
 			n++
 		}
 	}
