@@ -112,8 +112,7 @@ type writer struct {
 	store maildir.Store
 }
 
-func (w *writer) write(ctx context.Context, t *copyTask, file *os.File) error {
-	content := io.NewSectionReader(file, t.Offset, t.Length)
+func (w *writer) write(ctx context.Context, t *copyTask, content *io.SectionReader) error {
 	env := mailcopy.Envelope{Sender: address.Quote(t.Sender), OrigTo: address.Quote(t.Orig), DeliveredTo: address.Quote(t.Rcpt), When: clock.Now()}
 	if strings.HasSuffix(t.Path, "/") {
 		_, err := w.store.Deliver(&maildir.Message{
@@ -347,7 +346,7 @@ func (d *dispatcher) one(ctx context.Context, j *delivery.Job, r *envelope.Recip
 		t.Orig = r.Address
 	}
 	if d.writer != nil {
-		return path, d.writer.write(ctx, t, j.ContentFile())
+		return path, d.writer.write(ctx, t, j.Content())
 	}
 	b, err := d.pool.Call(ctx, id, t.encode(), int(j.ContentFile().Fd()))
 	if err == nil {
@@ -435,7 +434,7 @@ func openWorker(hello []byte) (worker.Handler, bool, error) {
 			err = wire.ErrMalformed
 		}
 		if err == nil {
-			err = w.write(ctx, t, files[0])
+			err = w.write(ctx, t, io.NewSectionReader(files[0], t.Offset, t.Length))
 		}
 		return encodeReply(err)
 	}, true, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -214,7 +215,7 @@ func BenchmarkMaildir(b *testing.B) {
 	at := time.Now().Add(-time.Hour)
 	for i := range b.N {
 		t := &copyTask{Path: dir + "/m/", Rcpt: "a@b", Orig: "a@b", Sender: "c@d", QueueID: "4abcz1", Num: uint32(i), Arrival: at, Length: int64(len(content))}
-		if err := w.write(b.Context(), t, f); err != nil {
+		if err := w.write(b.Context(), t, io.NewSectionReader(f, 0, t.Length)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -24,6 +24,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"posthaste/pkg/address"
 	"posthaste/pkg/clock"
 	"posthaste/pkg/envelope"
@@ -66,7 +68,7 @@ type Job struct {
 	Log *maillog.Logger
 
 	c    *conn
-	file *os.File
+	file queueFile
 
 	mu    sync.Mutex
 	done  []bool // by index in Recipients
@@ -76,16 +78,65 @@ type Job struct {
 	end   proto.Done
 }
 
+// queueFile is the descriptor of the queue file. Most agents only read it, for
+// which an os.File would take three more system calls and a finalizer.
+type queueFile struct {
+	mu     sync.RWMutex // against reads of a number that is somebody else's by now
+	fd     int
+	file   *os.File // of fd, once somebody asked for it
+	closed bool
+}
+
+// ReadAt reads from the queue file.
+func (f *queueFile) ReadAt(p []byte, off int64) (n int, err error) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if f.closed {
+		return 0, os.ErrClosed
+	}
+	for n < len(p) {
+		m, err := unix.Pread(f.fd, p[n:], off+int64(n))
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return n, &os.PathError{Op: "read", Path: "queue file", Err: err}
+		case m == 0:
+			return n, io.EOF
+		}
+		n += m
+	}
+	return n, nil
+}
+
+func (f *queueFile) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	if f.file != nil {
+		f.file.Close()
+		return
+	}
+	unix.Close(f.fd)
+}
+
 // Content is the message in CRLF form, without dot-stuffing; each call starts
-// at the beginning.
+// at the beginning. It can be read until deliver returns.
 func (j *Job) Content() *io.SectionReader {
-	return io.NewSectionReader(j.file, j.ContentOffset, j.ContentLength)
+	return io.NewSectionReader(&j.file, j.ContentOffset, j.ContentLength)
 }
 
 // ContentFile is the read-only queue file; the content stands at
 // j.ContentOffset. It is closed when deliver returns. Several jobs may share
 // its file offset: use ReadAt, or sendfile with an explicit offset.
-func (j *Job) ContentFile() *os.File { return j.file }
+func (j *Job) ContentFile() *os.File {
+	j.file.mu.Lock()
+	defer j.file.mu.Unlock()
+	if j.file.file == nil {
+		j.file.file = os.NewFile(uintptr(j.file.fd), "queue file")
+	}
+	return j.file.file
+}
 
 // conn is one qmgr that is being served.
 type conn struct {
@@ -173,13 +224,12 @@ func (c *conn) read(ctx context.Context, env *service.Env, deliver func(context.
 		if err != nil {
 			return err
 		}
-		file := os.NewFile(uintptr(fd), "queue file")
 		req, err := proto.DecodeRequest(p)
 		if err != nil {
-			file.Close()
+			unix.Close(fd)
 			return err
 		}
-		j := &Job{Request: req, Log: c.log, c: c, file: file, done: make([]bool, len(req.Recipients)), left: len(req.Recipients)}
+		j := &Job{Request: req, Log: c.log, c: c, file: queueFile{fd: fd}, done: make([]bool, len(req.Recipients)), left: len(req.Recipients)}
 		j.end.Seq = req.Seq
 		c.mu.Lock()
 		leaving := c.leaving
@@ -188,7 +238,7 @@ func (c *conn) read(ctx context.Context, env *service.Env, deliver func(context.
 		}
 		c.mu.Unlock()
 		if leaving {
-			file.Close()
+			j.file.close()
 			j.end.Again = true
 			j.mu.Lock()
 			err := j.finish()
@@ -205,7 +255,7 @@ func (c *conn) read(ctx context.Context, env *service.Env, deliver func(context.
 // run serves one request.
 func (c *conn) run(ctx context.Context, j *Job, deliver func(context.Context, *Job)) {
 	defer c.jobs.Done()
-	defer j.file.Close()
+	defer j.file.close()
 	if c.slots != nil {
 		c.slots <- struct{}{}
 		defer func() { <-c.slots }()
