@@ -62,8 +62,9 @@ func serve(spool *queue.Spool, nc net.Conn) error {
 		return err
 	}
 	w := showq.NewWriter(c)
-	if err := showq.Walk(spool, w); err != nil {
+	trouble := showq.Walk(spool, w)
+	if err := w.End(); err != nil {
 		return err
 	}
-	return w.End()
+	return trouble
 }

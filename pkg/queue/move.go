@@ -182,6 +182,7 @@ func (s *Spool) walk(dir, queue string, depth int, fn func(path string, e Entry,
 		return false, err
 	}
 	defer d.Close()
+	var denied error // of subdirectories: the rest is walked all the same
 	for {
 		names, err := d.ReadDir(512)
 		for _, n := range names {
@@ -191,7 +192,10 @@ func (s *Spool) walk(dir, queue string, depth int, fn func(path string, e Entry,
 				if len(name) != 1 || depth >= usecHex {
 					continue
 				}
-				if more, err := s.walk(path, queue, depth+1, fn); err != nil || !more {
+				more, err := s.walk(path, queue, depth+1, fn)
+				if errors.Is(err, os.ErrPermission) {
+					denied = err
+				} else if err != nil || !more {
 					return false, err
 				}
 				continue
@@ -210,7 +214,7 @@ func (s *Spool) walk(dir, queue string, depth int, fn func(path string, e Entry,
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			return true, nil
+			return denied == nil, denied
 		}
 		if err != nil {
 			return false, err

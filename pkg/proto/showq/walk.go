@@ -16,9 +16,10 @@ const window = 20000
 
 // Walk lists a queue to h. Messages that are still being written, that leave
 // meanwhile, and files that cannot be read are left out; the error is h's, or
-// that of a queue directory.
+// that of a queue directory, after everything else has been listed.
 func Walk(s *queue.Spool, h Handler) error {
 	seen := map[string]bool{} // a message may move while we look
+	var trouble error
 	for _, name := range queues {
 		var ids []string
 		if err := s.List(name, func(e queue.Entry) bool {
@@ -30,7 +31,7 @@ func Walk(s *queue.Spool, h Handler) error {
 			if errors.Is(err, os.ErrNotExist) || name == queue.Maildrop && errors.Is(err, os.ErrPermission) {
 				continue
 			}
-			return err
+			trouble = errors.Join(trouble, err)
 		}
 		for _, id := range ids {
 			f, err := s.Load(name, id)
@@ -45,7 +46,7 @@ func Walk(s *queue.Spool, h Handler) error {
 			}
 		}
 	}
-	return nil
+	return trouble
 }
 
 func walkFile(f *queue.File, name string, h Handler) error {
