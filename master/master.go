@@ -86,7 +86,7 @@ type master struct {
 func newMaster() *master {
 	return &master{root: os.Geteuid() == 0, events: make(chan func(), 64), services: map[string]*service{},
 		byFD: map[int]*service{}, children: map[int]*child{}, stopped: make(chan struct{}), epoll: -1,
-		sess: sessions{grants: map[string]granted{}, running: map[sessionKey]*child{}}}
+		sess: sessions{grants: map[string]granted{}, running: map[sessionKey]*child{}, failures: map[sessionKey]failure{}}}
 }
 
 // configure adopts a configuration, at start and at reload. On an error
@@ -460,6 +460,10 @@ func (m *master) exited(c *child, ws syscall.WaitStatus) {
 		if len(m.children) == 0 {
 			close(m.stopped)
 		}
+		return
+	}
+	if c.handover != nil {
+		m.sess.ended(c, failed)
 		return
 	}
 	switch {

@@ -41,6 +41,29 @@ type sessions struct {
 	listener *net.UnixListener // nil without session programs in master.cf
 	grants   map[string]granted
 	running  map[sessionKey]*child
+	failures map[sessionKey]failure
+}
+
+// failure holds back the session processes of one user after they died too
+// soon. A user can kill his own processes: that must not shut out others.
+type failure struct {
+	n     int // in a row
+	until time.Time
+}
+
+// ended keeps the account of a session process that has left.
+func (ss *sessions) ended(c *child, failed bool) {
+	if !failed || c.ready && time.Since(c.started) >= time.Second {
+		delete(ss.failures, c.key)
+		return
+	}
+	if len(ss.failures) > maxGrants {
+		clear(ss.failures)
+	}
+	f := ss.failures[c.key]
+	f.n++
+	f.until = time.Now().Add(min(50*time.Millisecond<<min(f.n, 12), time.Minute))
+	ss.failures[c.key] = f
 }
 
 // isSessionProgram tells whether a service has no socket of its own: its
@@ -232,7 +255,7 @@ func (m *master) open(o *session.Open, fd int) error {
 	key := sessionKey{g.Program, g.UID}
 	c := m.sess.running[key]
 	if c == nil {
-		if d := time.Until(s.notUntil); d > 0 {
+		if d := time.Until(m.sess.failures[key].until); d > 0 {
 			return fmt.Errorf("the session program failed recently; next try in %s", d.Round(time.Second))
 		}
 		if n := s.limit(m.cfg); n > 0 && m.countOf(s) >= n {

@@ -156,3 +156,31 @@ func TestSessionReload(t *testing.T) {
 	c.Close()
 	w.until("end of the old process", func() bool { return !alive(old) })
 }
+
+// TestSessionCrash: a user whose session processes die keeps nobody else out.
+func TestSessionCrash(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: needs root for a second user")
+	}
+	w := newWorld(t, "imapd unix - - n - 10 imapd\n").start()
+	d := w.desk()
+	uid := mailUID()
+	for n := range 3 {
+		d.grant(n, "anna", uid)
+		_, hello, r := d.open(n)
+		if !r.OK {
+			break // held back already
+		}
+		pid, _ := strconv.Atoi(strings.Fields(hello)[2])
+		syscall.Kill(pid, syscall.SIGKILL)
+		w.waitLog(fmt.Sprintf(`pid %d killed by signal 9`, pid))
+	}
+	d.grant(10, "anna", uid)
+	if _, _, r := d.open(10); r.OK || !strings.Contains(r.Text, "failed recently") {
+		t.Errorf("no pause after crashes: %+v", r)
+	}
+	d.grant(11, "bob", uid+1)
+	if _, _, r := d.open(11); !r.OK {
+		t.Errorf("another user is shut out: %s", r.Text)
+	}
+}
