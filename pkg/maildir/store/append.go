@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -243,18 +244,18 @@ func (a *appender) Commit() (mailbox.Appended, error) {
 		return mailbox.Appended{}, err
 	}
 	list := make([]*addition, 0, len(a.items))
-	many := len(a.items) > 1
 	for _, i := range a.items {
-		if many {
-			// Durable before the commit makes them all visible.
-			if err := i.file.Sync(); err != nil {
-				return mailbox.Appended{}, err
-			}
-		}
 		list = append(list, &i.add)
 	}
-	if len(list) == 0 {
+	many := len(list) > 1
+	switch {
+	case len(list) == 0:
 		return mailbox.Appended{}, errSequence
+	case many:
+		// Durable before the commit makes them all visible.
+		if err := a.sync(); err != nil {
+			return mailbox.Appended{}, err
+		}
 	}
 	out, err := a.f.add(list)
 	if err != nil {
@@ -273,6 +274,24 @@ func (a *appender) Commit() (mailbox.Appended, error) {
 	}
 	a.Abort()
 	return out, nil
+}
+
+// sync puts all files on stable storage, some at a time, so that the file
+// system's journal takes them together.
+func (a *appender) sync() error {
+	const workers = 16
+	n := min(workers, len(a.items))
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for w := range n {
+		wg.Go(func() {
+			for i := w; i < len(a.items) && errs[w] == nil; i += n {
+				errs[w] = a.f.m.deliver.Commit(int(a.items[i].file.Fd()), a.f.where(), "tmp")
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 func (a *appender) Abort() {

@@ -157,3 +157,28 @@ func BenchmarkCached(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkMultiAppend(b *testing.B) {
+	root, m := fill(b, 0)
+	s := openStore(b, m, root)
+	var list []string
+	for range 1000 {
+		list = append(list, mailboxBody())
+	}
+	for b.Loop() {
+		mailboxtest.Add(b, s, "INBOX", list...)
+	}
+}
+
+func BenchmarkCopyAll(b *testing.B) {
+	root, m := fill(b, 10000)
+	s := openStore(b, m, root)
+	s.Create("Box", mailbox.UseNone)
+	box := mailboxtest.Open(b, s, "INBOX")
+	uids := mailboxtest.UIDs(box)
+	for b.Loop() {
+		if _, err := box.Copy(uids, "Box"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

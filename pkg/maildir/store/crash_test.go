@@ -187,6 +187,7 @@ func TestKill(t *testing.T) {
 	s.Create("Box", mailbox.UseNone)
 	b := mailboxtest.Open(t, s, "INBOX")
 	seen := map[mailbox.UID]string{}
+	uidOf := map[string]mailbox.UID{}
 	next := mailbox.UID(0)
 	for round := range 12 {
 		var workers []*exec.Cmd
@@ -216,6 +217,10 @@ func TestKill(t *testing.T) {
 					t.Fatalf("UID %d was %s and is %s", m.UID, old, base)
 				}
 				seen[m.UID] = base
+				if old, ok := uidOf[base]; ok && old != m.UID {
+					t.Fatalf("%s was UID %d and is %d: a UID was lost", base, old, m.UID)
+				}
+				uidOf[base] = m.UID
 			}
 		}
 		for _, c := range workers {

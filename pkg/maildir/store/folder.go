@@ -197,6 +197,7 @@ func (f *folder) bring(l index.Lock, known bool) error {
 				break
 			}
 		}
+		f.cleanTmp()
 		return idx.Trim()
 	}
 	if err == nil {
@@ -212,6 +213,27 @@ func (f *folder) bring(l index.Lock, known bool) error {
 		return err
 	}
 	return f.build(l, known)
+}
+
+// tmpAge is when a file in tmp/ is one that its writer has given up, as the
+// format says.
+const tmpAge = 36 * time.Hour
+
+// cleanTmp removes what killed writers left. Committed messages on their way
+// to cur/ stay.
+func (f *folder) cleanTmp() {
+	list, err := os.ReadDir(f.dir + "/tmp")
+	if err != nil || f.force || len(list) == 0 {
+		return
+	}
+	for _, e := range list {
+		// Not the modification time: an append sets that to the message's date.
+		var st unix.Stat_t
+		path := f.dir + "/tmp/" + e.Name()
+		if unix.Lstat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && time.Since(time.Unix(st.Ctim.Unix())) > tmpAge {
+			os.Remove(path)
+		}
+	}
 }
 
 // publish shows the state to the sessions if it is another.

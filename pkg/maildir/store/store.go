@@ -394,7 +394,25 @@ func (s *userStore) Delete(name string) error {
 	if rel := strings.SplitN(name, "/", 2)[0]; rel != "Trash" {
 		maildir.AddQuota(s.root, -bytes, -files)
 	}
-	return os.RemoveAll(trash)
+	s.sweep()
+	return nil
+}
+
+// sweep removes what is left of deleted folders, also by processes that were
+// killed. Trouble is left to the next one.
+func (s *userStore) sweep() {
+	list, err := os.ReadDir(s.root)
+	if err != nil {
+		return
+	}
+	for _, e := range list {
+		if !strings.HasPrefix(e.Name(), inside+"deleted.") {
+			continue
+		}
+		if err := os.RemoveAll(s.root + "/" + e.Name()); err != nil {
+			s.m.logf("remove %s/%s: %v", s.root, e.Name(), err)
+		}
+	}
 }
 
 // moveDir renames a folder's directory and what this process knows of it.
