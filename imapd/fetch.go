@@ -121,6 +121,7 @@ func (f *fetching) message(seq uint32, m *mailbox.Message) {
 		return
 	}
 	switch {
+	case o.err != nil: // the client is gone
 	case o.sent != sent || errors.As(err, new(*streamError)):
 		// Part of a literal is out: there is no way back.
 		f.s.opt.log.Errorf("user %s: FETCH of UID %d: %v", f.s.user, m.UID, err)

@@ -22,6 +22,7 @@ type testStore struct {
 	m    *store.Manager
 	opt  options
 	ctx  context.Context
+	stop func()
 }
 
 func newTestStore(t testing.TB) *testStore {
@@ -37,7 +38,7 @@ func newTestStore(t testing.TB) *testStore {
 	t.Cleanup(func() { m.Close() })
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	return &testStore{t: t, root: root, m: m, ctx: ctx,
+	return &testStore{t: t, root: root, m: m, ctx: ctx, stop: cancel,
 		opt: options{timeout: time.Minute, appendLimit: 10 << 20, log: maillog.New("imapd", failing{t})}}
 }
 
