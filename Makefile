@@ -30,12 +30,13 @@ test: build check
 	$(GO) test -count=1 -p 2 -timeout 8m ./...
 
 check:
-	@out=$$(gofmt -l $(addsuffix /*.go,$(PROGRAMS)) pkg conf test); test -z "$$out" || { echo "not gofmt-ed: $$out"; exit 1; }
+	@out=$$(gofmt -l $(addsuffix /*.go,$(PROGRAMS)) pkg conf test tools); test -z "$$out" || { echo "not gofmt-ed: $$out"; exit 1; }
 	$(GO) vet ./...
 
 # Rewrites what is made from the sources.
 generate:
 	$(GO) generate ./pkg/params
+	$(GO) generate ./tools/mkman
 
 fuzz:
 	@test/fuzz.sh $(FUZZTIME)

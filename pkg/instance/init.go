@@ -232,7 +232,6 @@ func (in *Init) tables() error {
 		}
 		home := filepath.Join(in.Dir, "mail", u.Name)
 		fmt.Fprintf(&users, "%s:%s:%d:%d::%s::\n", u.Name, h, uid, gid, home)
-		fmt.Fprintf(&users, "%s@%s:%s:%d:%d::%s::\n", u.Name, in.Domain, h, uid, gid, home)
 	}
 	first := in.Users[0].Name + "@" + in.Domain
 	var virt strings.Builder
