@@ -16,6 +16,9 @@ import (
 	"posthaste/pkg/maildir/index"
 )
 
+// keptOpen is how many files an append leaves to be synced together.
+const keptOpen = 256
+
 // inMemory is how much of an appended message is kept in memory before its
 // file is begun.
 const inMemory = 1 << 20
@@ -182,6 +185,13 @@ func (a *appender) finish() error {
 	if date.IsZero() {
 		date = time.Now()
 	}
+	if len(a.items) > keptOpen {
+		// Descriptors are scarce: this one is made durable at once.
+		defer func() {
+			i.file.Close()
+			i.file = nil
+		}()
+	}
 	if err := unix.Futimes(int(i.file.Fd()), []unix.Timeval{unix.NsecToTimeval(date.UnixNano()), unix.NsecToTimeval(date.UnixNano())}); err != nil {
 		return &os.PathError{Op: "utimes", Path: i.path, Err: err}
 	}
@@ -189,6 +199,9 @@ func (a *appender) finish() error {
 	i.add.base += fmt.Sprintf(",S=%d,W=%d", physical, i.size)
 	i.add.tmp, i.add.bytes, i.add.uid = i.path, physical, i.info.UID
 	i.add.m = mailbox.Message{Flags: i.info.Flags, Keywords: i.info.Keywords, Size: i.size, Date: date.Unix(), SaveDate: time.Now().Unix(), EmailID: id}
+	if len(a.items) > keptOpen {
+		return i.file.Sync()
+	}
 	return nil
 }
 
@@ -285,7 +298,7 @@ func (a *appender) sync() error {
 	var wg sync.WaitGroup
 	for w := range n {
 		wg.Go(func() {
-			for i := w; i < len(a.items) && errs[w] == nil; i += n {
+			for i := w; i < len(a.items) && errs[w] == nil && a.items[i].file != nil; i += n {
 				errs[w] = a.f.m.deliver.Commit(int(a.items[i].file.Fd()), a.f.where(), "tmp")
 			}
 		})

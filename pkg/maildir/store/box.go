@@ -70,9 +70,16 @@ func (b *box) claim() {
 	}
 	r := mailbox.UIDRange{First: max(1, f.idx.Header.Recent), Last: b.view.UIDNext - 1}
 	if b.readOnly {
-		if n := len(b.recent); n > 0 && b.recent[n-1].First == r.First {
+		// The same again if nobody claimed it meanwhile, and never one twice.
+		n := len(b.recent)
+		if n > 0 && b.recent[n-1].First == r.First {
 			b.recent[n-1] = r
-		} else {
+			return
+		}
+		if n > 0 {
+			r.First = max(r.First, b.recent[n-1].Last+1)
+		}
+		if r.First <= r.Last {
 			b.recent = append(b.recent, r)
 		}
 		return

@@ -259,3 +259,51 @@ func TestFirstLogin(t *testing.T) {
 		t.Errorf("%+v", list) // still subscribed to
 	}
 }
+
+// TestManyAppended: more messages in one append than descriptors are kept for.
+func TestManyAppended(t *testing.T) {
+	_, root, s := setup(t)
+	a, err := s.Append("INBOX")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Abort()
+	const n = keptOpen + 50
+	for i := range n {
+		w, err := a.Begin(mailbox.AppendInfo{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(w, msg(i))
+	}
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err == nil && len(fds) > keptOpen+40 {
+		t.Errorf("%d descriptors are open", len(fds))
+	}
+	out, err := a.Commit()
+	if err != nil || len(out.UIDs) != n {
+		t.Fatalf("%d, %v", len(out.UIDs), err)
+	}
+	b := mailboxtest.Open(t, s, "INBOX")
+	for i, m := range b.View().Messages {
+		if mailboxtest.Body(t, b, m) != msg(i) {
+			t.Fatalf("message %d is another", i)
+		}
+	}
+	if l, _ := os.ReadDir(root + "/tmp"); len(l) != 0 {
+		t.Errorf("%d files left in tmp/", len(l))
+	}
+}
+
+// TestCleanTmp: what a killed writer left goes after 36 hours by the change
+// time, which no program can set, so that a test can only show that young ones stay.
+func TestCleanTmp(t *testing.T) {
+	_, root, s := setup(t)
+	mailboxtest.Open(t, s, "INBOX").Close()
+	os.WriteFile(root+"/tmp/x", nil, 0o600)
+	os.Chtimes(root+"/tmp/x", time.Unix(0, 0), time.Unix(0, 0))
+	mailboxtest.Open(t, openStore(t, newManager(t, nil), root), "INBOX").Close()
+	if _, err := os.Stat(root + "/tmp/x"); err != nil {
+		t.Error(err)
+	}
+}

@@ -22,6 +22,9 @@ import (
 // maxMessages bounds a folder.
 const maxMessages = 4 << 20
 
+// maxFresh bounds a transaction; what is more comes in the next.
+const maxFresh = 100_000
+
 // seen is one file that a look at new/ or cur/ found.
 type seen struct {
 	file  string
@@ -274,6 +277,9 @@ func (f *folder) addFound(log *index.Log, found map[string]seen, seq mailbox.Mod
 		return 0, nil
 	}
 	fresh, _ := inOrder(found, nil)
+	if len(fresh) > maxFresh {
+		fresh, f.again = fresh[:maxFresh], true
+	}
 	msgs, gone, err := f.inspectAll(fresh)
 	if err != nil {
 		return 0, err
