@@ -319,8 +319,24 @@ func TestBinary(t *testing.T) {
 	hasPrefix(t, c.do("FETCH 1 BINARY.PEEK[4]"), "T NO [UNKNOWN-CTE]")
 }
 
-// TestShutdown ends sessions with a word when the process must stop.
-func TestShutdown(t *testing.T) {
+// TestKeepalive: a client in IDLE gets signs of life.
+func TestKeepalive(t *testing.T) {
+	ts := newTestStore(t)
+	ts.opt.keepalive = 5 * time.Millisecond
+	c := ts.client()
+	c.send("T IDLE\r\n")
+	c.response()
+	for range 2 {
+		if r := c.response(); r != "* OK still here\r\n" {
+			t.Error(r)
+		}
+	}
+	c.send("DONE\r\n")
+	has(t, c.tagged(), "T OK IDLE completed")
+}
+
+// TestInactivity ends a session that says nothing, with a word.
+func TestInactivity(t *testing.T) {
 	ts := newTestStore(t)
 	ts.opt.timeout = 50 * time.Millisecond
 	c := ts.client()

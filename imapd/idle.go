@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"time"
 
 	"posthaste/pkg/imapwire"
 )
@@ -37,10 +38,22 @@ func (s *session) idle(p *imapwire.Parser, _ bool) error {
 	}()
 	var in input
 	var trouble error
+	var tick <-chan time.Time
+	if s.opt.keepalive > 0 {
+		t := time.NewTicker(s.opt.keepalive)
+		defer t.Stop()
+		tick = t.C
+	}
 	for waiting := true; waiting; {
 		select {
 		case in = <-done:
 			waiting = false
+		case <-tick: // keeps the path open, and finds out that the client is gone
+			s.out.str("* OK still here\r\n")
+			if s.out.flush() != nil {
+				tick = nil
+				s.conn.Close()
+			}
 		case <-changed:
 			if trouble = s.sync(true); trouble == nil {
 				trouble = s.out.flush()

@@ -71,6 +71,7 @@ type server struct {
 func (s *server) open(env *service.Env) error {
 	cfg := env.Config
 	s.opt.timeout = params.ImapdTimeout.In(cfg)
+	s.opt.keepalive = params.ImapdIdleNotifyInterval.In(cfg)
 	s.opt.appendLimit = int64(params.MessageSizeLimit.In(cfg))
 	s.opt.log = env.Log
 	var folders []mailbox.Folder

@@ -53,6 +53,7 @@ func (t *tidy) look() {
 // options are what all sessions of the process have in common.
 type options struct {
 	timeout     time.Duration // of a session that says nothing
+	keepalive   time.Duration // between signs of life during IDLE; 0: none
 	appendLimit int64         // 0: none
 	log         *maillog.Logger
 	tidy        tidy

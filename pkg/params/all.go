@@ -181,6 +181,7 @@ var All = []config.Declared{
 	&IgnoreMxLookupError,
 	&IgnoreSrvLookupError,
 	&ImapdCreateFolders,
+	&ImapdIdleNotifyInterval,
 	&ImapdTimeout,
 	&ImportEnvironment,
 	&InFlowDelay,

@@ -21,6 +21,7 @@ var (
 	LoginTlsKeyFile              = config.String{Name: "login_tls_key_file", Default: "$smtpd_tls_key_file", Note: "private key of the IMAP and POP3 servers"}
 	LoginTlsProtocols            = config.String{Name: "login_tls_protocols", Default: ">=TLSv1.2", Note: "TLS protocols of the IMAP and POP3 servers"}
 	ImapdCreateFolders           = config.String{Name: "imapd_create_folders", Default: "Drafts, Junk, Sent, Trash", Note: "folders that a user's first IMAP login makes, each with the special use of its name (Archive, Drafts, Junk, Sent, Trash)"}
+	ImapdIdleNotifyInterval      = config.Time{Name: "imapd_idle_notify_interval", Default: "2m", Unit: 's', Note: "how often a client in IDLE gets a sign of life, which keeps address translation from forgetting its connection; 0 for never"}
 	ImapdTimeout                 = config.Time{Name: "imapd_timeout", Default: "30m", Unit: 's', Min: 60, Note: "how long an IMAP session may say nothing before imapd(8) ends it; RFC 9051 asks for 30 minutes or more"}
 	MaillogJson                  = config.Bool{Name: "maillog_json", Default: "no", Note: "write each log event as one JSON object instead of Postfix's line"}
 	Pop3dTimeout                 = config.Time{Name: "pop3d_timeout", Default: "600s", Unit: 's', Min: 1, Note: "how long a POP3 client may be silent after login; RFC 1939 wants ten minutes at least"}

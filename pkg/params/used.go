@@ -104,6 +104,7 @@ var used = []string{
 	"hopcount_limit",
 	"ignore_mx_lookup_error",
 	"imapd_create_folders",
+	"imapd_idle_notify_interval",
 	"imapd_timeout",
 	"import_environment",
 	"inet_interfaces",
