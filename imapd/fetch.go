@@ -19,6 +19,8 @@ type fetching struct {
 	l      *loader
 	uid    bool
 	seen   []mailbox.UID // those that it made \Seen, ascending
+	r      []imapwire.Range
+	ahead  uint32 // messages before it have been looked at by readAhead
 	gone   bool          // some message was expunged meanwhile
 	failed error         // some message could not be read
 	sep    bool
@@ -43,7 +45,7 @@ func (s *session) fetch(p *imapwire.Parser, uid bool) error {
 	if args.modSeq || args.hasSince {
 		s.enableCondstore()
 	}
-	f := &fetching{fetchArgs: args, s: s, l: s.loader(), uid: uid}
+	f := &fetching{fetchArgs: args, s: s, l: s.loader(), uid: uid, r: r}
 	defer f.l.close()
 	if args.vanished {
 		s.tellVanished(args.since, r)
@@ -93,6 +95,9 @@ func (f *fetching) message(seq uint32, m *mailbox.Message) {
 	o.get()
 	mark, sent := len(o.b), o.sent
 	f.l.set(m)
+	if f.derives && !f.needsContent {
+		f.readAhead(seq)
+	}
 	var err error
 	if f.needsContent {
 		err = f.l.open()
@@ -184,6 +189,9 @@ func (f *fetching) item(it *fetchItem, m *mailbox.Message) error {
 		o.b = append(o.b, "NIL"...)
 	case fetchSize:
 		n := m.Size
+		if n < 0 && f.l.content != nil {
+			n = f.l.size
+		}
 		if n < 0 {
 			var err error
 			if n, err = f.s.box.Size(m); err != nil {

@@ -64,6 +64,7 @@ type fetchArgs struct {
 	modSeq       bool
 	setsSeen     bool
 	needsContent bool
+	derives      bool // asks for what is cached
 	hasSince     bool
 	since        mailbox.ModSeq
 	vanished     bool
@@ -113,6 +114,9 @@ func (f *fetchArgs) add(p *imapwire.Parser, it fetchItem) {
 		f.modSeq = true
 	case fetchSection:
 		f.needsContent = f.needsContent || !it.kept
+		f.derives = true
+	case fetchEnvelope, fetchStructure:
+		f.derives = true
 	case fetchBinary, fetchBinarySize, fetchBody:
 		f.needsContent = true
 	}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"posthaste/pkg/mailbox"
+)
+
+// aheadMost is how many messages FETCH reads ahead.
+const aheadMost = 256
+
+// readAhead is called when a FETCH of cached items comes to message seq. If
+// that is not in the cache, it and those after it are read by all processors
+// and put there. What fails is left to be found again in its turn.
+func (f *fetching) readAhead(seq uint32) {
+	if seq < f.ahead {
+		return
+	}
+	if _, ok := f.l.cached(mailbox.CacheEnvelope); ok {
+		return
+	}
+	var todo []*mailbox.Message
+	l := loader{s: f.s}
+	each(f.s.box.View(), f.r, f.uid, func(n uint32, m *mailbox.Message) bool {
+		if n < seq || f.hasSince && m.ModSeq <= f.since {
+			return true
+		}
+		f.ahead = n + 1
+		l.m = m
+		if _, ok := l.cached(mailbox.CacheEnvelope); !ok {
+			todo = append(todo, m)
+		}
+		return len(todo) < aheadMost
+	})
+	workers := min(runtime.GOMAXPROCS(0), len(todo)/8)
+	if workers < 2 {
+		return
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			l := f.s.loader()
+			defer l.close()
+			for f.s.ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(todo) {
+					return
+				}
+				l.set(todo[i])
+				// Large messages go by the session's own cache of parts.
+				if l.open() == nil && l.size <= parseWhole {
+					l.fill(false)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
