@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"posthaste/pkg/imapwire"
 	"posthaste/pkg/mailbox"
 )
 
@@ -21,13 +22,21 @@ func (f *fetching) readAhead(seq uint32) {
 	if _, ok := f.l.cached(mailbox.CacheEnvelope); ok {
 		return
 	}
+	at := seq
+	if f.uid {
+		at = uint32(f.l.m.UID)
+	}
+	for len(f.r) > 1 && f.r[0].Hi < at {
+		f.r = f.r[1:]
+	}
+	from := append([]imapwire.Range{{Lo: at, Hi: f.r[0].Hi}}, f.r[1:min(len(f.r), aheadMost)]...)
 	var todo []*mailbox.Message
 	l := loader{s: f.s}
-	each(f.s.box.View(), f.r, f.uid, func(n uint32, m *mailbox.Message) bool {
-		if n < seq || f.hasSince && m.ModSeq <= f.since {
+	each(f.s.box.View(), from, f.uid, func(n uint32, m *mailbox.Message) bool {
+		f.ahead = n + 1
+		if f.hasSince && m.ModSeq <= f.since {
 			return true
 		}
-		f.ahead = n + 1
 		l.m = m
 		if _, ok := l.cached(mailbox.CacheEnvelope); !ok {
 			todo = append(todo, m)

@@ -21,8 +21,8 @@ type fetching struct {
 	seen   []mailbox.UID // those that it made \Seen, ascending
 	r      []imapwire.Range
 	ahead  uint32 // messages before it have been looked at by readAhead
-	gone   bool          // some message was expunged meanwhile
-	failed error         // some message could not be read
+	gone   bool   // some message was expunged meanwhile
+	failed error  // some message could not be read
 	sep    bool
 }
 

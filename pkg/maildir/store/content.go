@@ -244,7 +244,11 @@ func (b *box) Content(m *mailbox.Message) (mailbox.Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.content(fd, m)
+	c, err := b.content(fd, m)
+	if err == nil && m.Size < 0 && b.known(m.UID) < 0 {
+		b.noteSize(m.UID, c.Size())
+	}
+	return c, err
 }
 
 // content reads the message from its open file.
@@ -314,10 +318,8 @@ func (b *box) Size(m *mailbox.Message) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	size := c.Size()
-	c.Close()
-	b.f.noteSize(m.UID, size)
-	return size, nil
+	defer c.Close()
+	return c.Size(), nil
 }
 
 // known returns the size if somebody found it out since, else -1.
@@ -338,9 +340,13 @@ func (b *box) known(u mailbox.UID) int64 {
 }
 
 // noteSize remembers a size, to be written with others.
-func (f *folder) noteSize(u mailbox.UID, size int64) {
+func (b *box) noteSize(u mailbox.UID, size int64) {
+	f := b.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.idx == nil || f.idx.Header.UIDValidity != b.view.UIDValidity {
+		return
+	}
 	if f.sizes == nil {
 		f.sizes = map[mailbox.UID]int64{}
 	}

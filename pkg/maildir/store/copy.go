@@ -94,6 +94,11 @@ func (b *box) copy(uids []mailbox.UID, to string) (out mailbox.Appended, done []
 		}
 		a.m.SaveDate = now
 		a.tmp = dst.where() + "/tmp/" + a.base
+		if len(m.Keywords) == 0 {
+			// The name that place gives, so that it need not rename the file.
+			name, _ := new(letters).fileName(a.base, m.Flags, nil, "")
+			a.tmp = dst.where() + "/tmp/" + name
+		}
 		src := f.path(m)
 		err := link(src, a.tmp)
 		if isNotExist(err) {
