@@ -230,8 +230,6 @@ func TestKill(t *testing.T) {
 	}
 	// What another process makes of the index is the same.
 	mailboxtest.Sync(t, b)
-	time.Sleep(settle + racy) // let the last look settle
-	mailboxtest.Sync(t, b)
 	c := mailboxtest.Open(t, openStore(t, newManager(t, []mailbox.Folder{}), root), "INBOX")
 	mailboxtest.SameView(t, c.View(), b.View())
 	files, _ := filepath.Glob(root + "/[cn]*/*")

@@ -84,8 +84,8 @@ func unsure(mtime, looked int64) bool {
 }
 
 // due tells whether an unsure directory is to be looked at again.
-func due(mtime, looked int64, now time.Time) bool {
-	return unsure(mtime, looked) && now.UnixNano()-looked > int64(settle)
+func (m *Manager) due(mtime, looked int64, now time.Time) bool {
+	return unsure(mtime, looked) && now.UnixNano()-looked > int64(m.settle)
 }
 
 // check brings the folder's view to the present. f.mu is held.
@@ -99,7 +99,7 @@ func (f *folder) check() error {
 		stale, _ := f.idx.Stale()
 		h, now := &f.idx.Header, time.Now()
 		if err1 == nil && err2 == nil && !stale && !f.idx.Lost && n == h.New && c == h.Cur &&
-			!due(h.New, h.NewLooked, now) && !due(h.Cur, h.CurLook, now) {
+			!f.m.due(h.New, h.NewLooked, now) && !f.m.due(h.Cur, h.CurLook, now) {
 			return nil
 		}
 	}

@@ -27,6 +27,7 @@ type Manager struct {
 	host    string
 	tag     string // makes names unique among processes
 	deliver maildir.Store
+	settle  time.Duration
 
 	mu       sync.Mutex
 	folders  map[string]*folder // by directory
@@ -79,7 +80,7 @@ const (
 // NewManager returns a Manager. It reads the system's boot id, so it is to be
 // called before a sandbox hides /proc.
 func NewManager(o Options) (*Manager, error) {
-	m := &Manager{o: o, host: o.Host, folders: map[string]*folder{}, stop: make(chan struct{})}
+	m := &Manager{o: o, host: o.Host, folders: map[string]*folder{}, stop: make(chan struct{}), settle: settle}
 	if m.host == "" {
 		var err error
 		if m.host, err = os.Hostname(); err != nil {
@@ -217,7 +218,7 @@ func (m *Manager) release(f *folder) {
 		}
 	}
 	if m.folders[f.key] != f || m.closed {
-		go f.close() // replaced: nobody finds it again
+		m.closeLater(f) // replaced: nobody finds it again
 		return
 	}
 	f.idle = time.Now()
@@ -228,6 +229,16 @@ func (m *Manager) release(f *folder) {
 	if m.prune == nil {
 		m.prune = time.AfterFunc(idleTime, m.pruneIdle)
 	}
+}
+
+// closeLater closes a folder without m.mu, which is held. Close waits for that,
+// or does it itself.
+func (m *Manager) closeLater(f *folder) {
+	if m.closed {
+		go f.close()
+		return
+	}
+	m.done.Go(f.close)
 }
 
 func (f *folder) close() {
@@ -267,7 +278,7 @@ func (m *Manager) closeIdle(before time.Time, keep int) {
 		}
 		delete(m.folders, oldest.key)
 		m.idle--
-		go oldest.close()
+		m.closeLater(oldest)
 	}
 }
 

@@ -106,8 +106,8 @@ func (f *folder) reconcile() error {
 	}
 	now := time.Now()
 	all := f.force || f.idx.Lost
-	n := all || nt != h.New || due(h.New, h.NewLooked, now)
-	c := all || ct != h.Cur || due(h.Cur, h.CurLook, now)
+	n := all || nt != h.New || f.m.due(h.New, h.NewLooked, now)
+	c := all || ct != h.Cur || f.m.due(h.Cur, h.CurLook, now)
 	if !n && !c {
 		return nil
 	}

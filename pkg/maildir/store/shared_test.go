@@ -7,9 +7,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
-	"time"
 
 	"posthaste/pkg/mailbox"
 	"posthaste/pkg/mailbox/mailboxtest"
@@ -62,14 +62,14 @@ func TestShared(t *testing.T) {
 				base, _ := splitName(filepath.Base(f))
 				os.Rename(f, root+"/cur/"+base+":2,FS")
 			}
-			time.Sleep(time.Millisecond)
+			runtime.Gosched()
 		}
 	})
 	wg.Wait()
 	a, b := mailboxtest.Open(t, s, "INBOX"), mailboxtest.Open(t, openStore(t, other, root), "INBOX")
-	time.Sleep(settle + 2*racy) // let the last look settle
 	mailboxtest.Sync(t, a)
 	mailboxtest.Sync(t, b)
+	mailboxtest.Sync(t, a) // what b found
 	mailboxtest.SameView(t, a.View(), b.View())
 	files, _ := filepath.Glob(root + "/[cn]*/*")
 	if len(files) != len(a.View().Messages) {

@@ -18,6 +18,8 @@ func newManager(t testing.TB, create []mailbox.Folder) *Manager {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Close() })
+	// Look again as long as a look proves nothing, so that a test need not wait.
+	m.settle = 0
 	return m
 }
 

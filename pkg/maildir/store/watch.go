@@ -109,7 +109,7 @@ func (m *Manager) recheck(f *folder) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if f.watched && f.refs > 0 && !f.recheck && !m.closed {
-		m.later(f, settle+settle/10)
+		m.later(f, m.settle+m.settle/10)
 	}
 }
 
@@ -121,11 +121,15 @@ func (m *Manager) later(f *folder, d time.Duration) {
 		m.mu.Lock()
 		f.recheck = false
 		closed := m.closed
+		if !closed {
+			m.done.Add(1) // Close waits
+		}
 		m.mu.Unlock()
 		if !closed {
 			f.mu.Lock()
 			f.check()
 			f.mu.Unlock()
+			m.done.Done()
 		}
 		m.release(f)
 	})
