@@ -35,7 +35,7 @@ type reader struct {
 
 // upReader starts the target with room for so many sessions.
 func (b *bench) upReader(sessions int) (*reader, error) {
-	b.pid = 0
+	b.started = true
 	if _, err := b.ctl(sessions, append([]string{"start"}, b.params...)...); err != nil {
 		return nil, err
 	}
