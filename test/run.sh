@@ -20,6 +20,10 @@ PH="$BIN/posthaste -c $D/etc"
 [ "${1:-}" != stop ] || exec $PH stop
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
+go=${GO:-$(command -v go || echo /usr/local/go/bin/go)}
+mkdir -p "$BIN/tools"
+"$go" build -o "$BIN/tools/" ./tools/submit ./tools/readmail
+
 if [ ! -e "$D/etc/main.cf" ]; then
   say "Making a private mail system in $D"
   "$BIN/posthaste" init --dir "$D" --domain example.test --user alice:secret --user bob:hunter2 --port-base "$BASE"
@@ -30,9 +34,6 @@ $PH start
 
 say "Alice sends a message to Bob: submission with STARTTLS and a password"
 mark="hello-$(date +%s)-$$"
-go=${GO:-$(command -v go || echo /usr/local/go/bin/go)}
-mkdir -p "$BIN/tools"
-"$go" build -o "$BIN/tools/" ./tools/submit ./tools/readmail
 "$BIN/tools/submit" -addr "127.0.0.1:$((BASE + 587))" -cafile "$D/etc/tls/cert.pem" -user alice -password secret \
   -from alice@example.test -to bob@example.test << MSG
 From: Alice <alice@example.test>

@@ -166,10 +166,10 @@ func Printable(s string) string {
 // Whole lines go out in one write, so that many processes can share a
 // descriptor opened for appending.
 type FileSink struct {
-	// Gather lets lines wait for company: the first one after a pause is written
-	// at once, those that follow within some milliseconds together, because at a
-	// thousand messages a second a write for each line is a tenth of the work. It
-	// is for daemons, which call Flush before they leave.
+	// Gather lets lines wait for company: the first few in some milliseconds are
+	// written at once, so that one message's lines stay in their order, the others
+	// together, because at a thousand messages a second a write for each line is
+	// a tenth of the work. It is for daemons, which call Flush before they leave.
 	Gather bool
 
 	mu    sync.Mutex
@@ -178,7 +178,8 @@ type FileSink struct {
 	buf   []byte
 	sec   int64
 	date  []byte
-	last  time.Time   // of the last write
+	last  time.Time   // when the current window began
+	alone int         // lines written at once in it
 	timer *time.Timer // runs when buf is not empty
 }
 
@@ -188,6 +189,8 @@ const (
 	gather = 20 * time.Millisecond
 	// gatherSize is when to write anyway.
 	gatherSize = 16 << 10
+	// gatherFrom is how many lines in that time are written one by one.
+	gatherFrom = 4
 )
 
 // NewFileSink returns a Sink that writes to w, naming host (the first label of
@@ -219,6 +222,10 @@ func (f *FileSink) Write(sev Severity, tag string, pid int, text string) {
 	switch {
 	case !f.Gather || sev != Info || len(f.buf) >= gatherSize || since >= gather && !waiting:
 		f.flush(now)
+	case !waiting && f.alone < gatherFrom:
+		f.alone++
+		f.w.Write(f.buf)
+		f.buf = f.buf[:0]
 	case waiting:
 	case f.timer == nil:
 		f.timer = time.AfterFunc(gather-since, f.Flush)
@@ -237,7 +244,7 @@ func (f *FileSink) Flush() {
 func (f *FileSink) flush(now time.Time) {
 	if len(f.buf) > 0 {
 		f.w.Write(f.buf) // there is nowhere to report a failing log to
-		f.buf, f.last = f.buf[:0], now
+		f.buf, f.last, f.alone = f.buf[:0], now, 1
 	}
 }
 
