@@ -176,13 +176,8 @@ func (m *Manager) Rebuild(root, name string) (kept bool, err error) {
 		for _, x := range f.idx.State.Messages {
 			n := *x
 			_, info := splitName(x.File)
-			fl, kw, _ := f.let.parseInfo(info)
-			for _, k := range x.Keywords {
-				if !f.let.shows(k) {
-					kw = append(kw, k)
-				}
-			}
-			kw = spelling(f.idx.State, sortedKeywords(kw))
+			fl, kw := f.flagsIn(info, x)
+			kw = spelling(f.idx.State, kw)
 			if fl != x.Flags || !slices.Equal(kw, x.Keywords) {
 				n.Flags, n.Keywords, n.ModSeq = fl, kw, seq
 				log.Change(f.idx.State, &n)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -166,6 +167,15 @@ func (f *folder) change(list []*mailbox.Message, c *mailbox.StoreChange) error {
 					return fmt.Errorf("%w: file name", mailbox.ErrLimit)
 				}
 				err := unix.Rename(f.path(m), f.path(&n))
+				if p := f.elsewhere(m, err); p != "" {
+					// With the flags that the other program gave it.
+					_, info := splitName(filepath.Base(p))
+					x := *m
+					x.Flags, x.Keywords = f.flagsIn(info, m)
+					n.Flags, n.Keywords = apply(&x, c)
+					n.File, _ = f.let.fileName(base, n.Flags, n.Keywords, other)
+					err = unix.Rename(p, f.path(&n))
+				}
 				if err == unix.ENOENT {
 					lost = append(lost, m.UID)
 					continue
@@ -238,6 +248,9 @@ func (f *folder) remove(list []*mailbox.Message) error {
 		for _, m := range list {
 			size := physicalSize(m, f.path(m))
 			err := unix.Unlink(f.path(m))
+			if p := f.elsewhere(m, err); p != "" {
+				err = unix.Unlink(p)
+			}
 			if err == unix.ENOENT {
 				lost = append(lost, m.UID)
 				continue
@@ -274,6 +287,17 @@ func (f *folder) remove(list []*mailbox.Message) error {
 		}
 	}
 	return nil
+}
+
+// elsewhere looks for a file that err says is not where the index has it, when
+// the index is known to be behind because the disk is full. Otherwise it is "",
+// and a scan does that for all.
+func (f *folder) elsewhere(m *mailbox.Message, err error) string {
+	if err != unix.ENOENT || !f.force {
+		return ""
+	}
+	base, _ := splitName(m.File)
+	return findBase(f.dir, base)
 }
 
 // physicalSize is what quota counts.

@@ -207,11 +207,17 @@ func (b *box) openFile(m *mailbox.Message) (int, *mailbox.Message, error) {
 			return fd, m, nil
 		case err == unix.EINTR:
 			continue
-		case err != unix.ENOENT || try > 2:
-			if err == unix.ENOENT {
+		case err != unix.ENOENT:
+			return -1, nil, &os.PathError{Op: "open", Path: path, Err: err}
+		case try > 3:
+			return -1, nil, mailbox.ErrExpunged
+		case try > 1:
+			// The index cannot follow: its disk is full, or somebody is very busy.
+			base, _ := splitName(m.File)
+			if path = findBase(f.where(), base); path == "" {
 				return -1, nil, mailbox.ErrExpunged
 			}
-			return -1, nil, &os.PathError{Op: "open", Path: path, Err: err}
+			continue
 		}
 		// The session's View may be behind; the folder's may be, too.
 		f.mu.Lock()

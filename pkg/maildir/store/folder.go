@@ -123,6 +123,11 @@ func (f *folder) locked(fn func() error) error {
 		return f.trouble(err)
 	}
 	err = f.reconcile()
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		// Nothing was written, and nothing forgotten: what came can be taken in
+		// later. Who wants to remove messages must be able to.
+		f.force, err = true, nil
+	}
 	if err == nil {
 		err = fn()
 	}

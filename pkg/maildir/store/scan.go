@@ -255,19 +255,25 @@ func (f *folder) renamed(log *index.Log, m *mailbox.Message, s seen, seq mailbox
 		log.Rename(&n)
 		return
 	}
-	fl, kw, _ := f.let.parseInfo(info)
-	for _, k := range m.Keywords {
-		if !f.let.shows(k) {
-			kw = append(kw, k)
-		}
-	}
-	n.Flags, n.Keywords = fl, sortedKeywords(kw)
+	n.Flags, n.Keywords = f.flagsIn(info, m)
 	if n.Flags == m.Flags && slices.Equal(n.Keywords, m.Keywords) {
 		log.Rename(&n)
 		return
 	}
 	n.ModSeq = seq
 	log.Change(f.idx.State, &n)
+}
+
+// flagsIn returns the flags that a name gives to m, and of m's keywords those
+// that names cannot show.
+func (f *folder) flagsIn(info string, m *mailbox.Message) (mailbox.Flags, []string) {
+	fl, kw, _ := f.let.parseInfo(info)
+	for _, k := range m.Keywords {
+		if !f.let.shows(k) {
+			kw = append(kw, k)
+		}
+	}
+	return fl, sortedKeywords(kw)
 }
 
 // addFound gives UIDs to files that are not known.
