@@ -14,6 +14,7 @@ import (
 func fill(b *testing.B, n int) (string, *Manager) {
 	root := filepath.Join(b.TempDir(), "Maildir")
 	m := newManager(b, []mailbox.Folder{})
+	m.settle = settle
 	openStore(b, m, root)
 	for i := range n {
 		name := fmt.Sprintf("%s/cur/17%08d.M%dP1.mx.test,S=%d,W=%d:2,S", root, i, i, 4000, 4100)
@@ -29,6 +30,7 @@ func BenchmarkSelectFirst(b *testing.B) {
 	for b.Loop() {
 		os.Remove(root + "/posthaste.index")
 		m := newManager(b, nil)
+		m.settle = settle
 		box, err := openStore(b, m, root).Open("INBOX", false)
 		if err != nil {
 			b.Fatal(err)
@@ -44,6 +46,7 @@ func BenchmarkSelectCold(b *testing.B) {
 	mailboxtest.Open(b, openStore(b, m, root), "INBOX").Close()
 	for b.Loop() {
 		m := newManager(b, nil)
+		m.settle = settle
 		box, err := openStore(b, m, root).Open("INBOX", false)
 		if err != nil {
 			b.Fatal(err)
