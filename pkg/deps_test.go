@@ -24,7 +24,7 @@ var outside = map[string][]string{
 	"github.com/fsnotify/fsnotify":   {"pkg/maildir/store"},
 	"github.com/go-crypt/crypt":      {"pkg/sasl/passwd"},
 	"github.com/go-crypt/x":          {"pkg/sasl/passwd"},
-	"github.com/google/renameio/v2":  {"pkg/cdb", "pkg/config/edit", "pkg/tablebuild", "pkg/maildir"},
+	"github.com/google/renameio/v2":  {"pkg/cdb", "pkg/config/edit", "pkg/tablebuild", "posthaste"},
 	"github.com/miekg/dns":           {"pkg/dnsclient", "pkg/proto/resolver", "resolver"},
 	"github.com/xdg-go/scram":        {"pkg/sasl"},
 	"go.elara.ws/pcre":               {"pkg/lookup"},

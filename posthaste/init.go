@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"posthaste/pkg/instance"
+	"posthaste/pkg/sasl/passwd"
 )
 
 // initInstance makes a private instance and compiles its tables.
@@ -37,7 +38,7 @@ func initInstance(argv []string) {
 		tool.Fatalf("%v", err)
 	}
 	in.BinDir = filepath.Dir(self)
-	in.Hash = hashPassword
+	in.Hash = passwd.HashScram
 	if err := in.Write(); err != nil {
 		tool.Fatalf("%v", err)
 	}

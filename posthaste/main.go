@@ -3,6 +3,8 @@
 // # Usage
 //
 //	posthaste [-c config_directory] start | start-fg | stop | abort | reload | status | check | flush
+//	posthaste [-c config_directory] user list | add NAME | passwd NAME | del NAME
+//	posthaste [-c config_directory] mailbox list | verify | rebuild | import | export USER|MAILDIR ...
 //	posthaste init --dir DIR --domain NAME --user NAME:PASSWORD ... [--users FILE] [--port-base N]
 //
 // # Description
@@ -21,6 +23,12 @@
 // configuration, tables, a self-signed certificate, mailboxes. It listens on
 // 127.0.0.1, on the port base plus 25 (SMTP), 587 (submission) and 465
 // (submissions).
+//
+// user shows and changes the password file (auth_passwd_file) and, with it, the
+// mailbox table of a single virtual domain; passwords are read from standard
+// input. mailbox looks after mail stores: it lists their folders, verifies and
+// rebuilds the index, imports another Maildir (with Dovecot's UIDs) or an mbox
+// file, and exports dovecot-uidlist for Dovecot.
 //
 // # Diagnostics
 //
@@ -41,6 +49,7 @@ import (
 )
 
 const usage = "usage: posthaste [-c config_directory] start | start-fg | stop | abort | reload | status | check | flush\n" +
+	"       posthaste [-c config_directory] user | mailbox ...\n" +
 	"       posthaste init --dir DIR --domain NAME --user NAME:PASSWORD [--users FILE] [--port-base N]\n"
 
 var tool = &command.Tool{Name: "posthaste"}
@@ -58,6 +67,14 @@ func main() {
 	verb := fs.Arg(0)
 	if verb == "init" {
 		initInstance(fs.Args()[1:])
+		return
+	}
+	switch verb {
+	case "user":
+		newControl(*dir).user(fs.Args()[1:])
+		return
+	case "mailbox":
+		newControl(*dir).mailbox(fs.Args()[1:])
 		return
 	}
 	run, ok := map[string]func(*control){
