@@ -199,7 +199,7 @@ func (c *content) end(bytes string) esmtp.Reply {
 	if res.Status != cleanup.OK {
 		return resultReply(res)
 	}
-	s.errors = 0
+	s.errors, s.junk = 0, 0
 	return esmtp.Reply{Code: 250, Enh: "2.0.0", Text: "Ok: " + bytes + "queued as " + s.tx.id}
 }
 

@@ -458,6 +458,22 @@ func TestPrependAndFilter(t *testing.T) {
 	}
 }
 
+// TestJunkForgiven: a client that delivers may reset and ask often.
+func TestJunkForgiven(t *testing.T) {
+	f := start(t, "smtpd_junk_command_limit = 2\nsmtpd_hard_error_limit = 2\nsmtpd_soft_error_limit = 1000\n")
+	p := f.dial()
+	p.expect("", "220 ...")
+	for range 5 {
+		p.expect("NOOP", "250 ...")
+		p.expect("RSET", "250 ...")
+		p.expect("EHLO c.example", "250...")
+		p.expect("MAIL FROM:<a@far.example>", "250 ...")
+		p.expect("RCPT TO:<alice@here.example>", "250 ...")
+		p.expect("DATA", "354 ...")
+		p.expect("x\r\n.", "250 ...")
+	}
+}
+
 func TestContentFilter(t *testing.T) {
 	f := start(t, "content_filter = scan:[127.0.0.1]:10024\n")
 	p := f.dial()
