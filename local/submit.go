@@ -99,7 +99,11 @@ func (x *expansion) send(f *forward, id string) (*cleanup.Result, error) {
 			return nil, err
 		}
 	}
-	if _, err := io.Copy(tx, x.j.Content()); err != nil {
+	n, err := io.Copy(tx, x.j.Content())
+	if err == nil && n < x.j.ContentLength {
+		err = io.ErrUnexpectedEOF // a damaged queue file: not to go on as the message
+	}
+	if err != nil {
 		tx.Abort()
 		return nil, err
 	}

@@ -264,6 +264,33 @@ func TestDiesInData(t *testing.T) {
 	v.want(t, 0, envelope.Deferred, "4.4.2", "lost connection with 127.0.0.1[127.0.0.1] while sending message body")
 }
 
+// What is left of a damaged queue file is not sent as the message.
+func TestQueueFileEndsEarly(t *testing.T) {
+	end := make(chan bool, 2)
+	port := serve(t, "127.0.0.1:0", func(p *peer) {
+		p.hello("PIPELINING")
+		p.expect("MAIL")
+		p.send("250 ok", "250 ok", "354 go")
+		p.expect("RCPT")
+		p.expect("DATA")
+		whole := false
+		for {
+			l, err := p.r.ReadString('\n')
+			if whole = whole || l == ".\r\n"; err != nil || whole {
+				break
+			}
+		}
+		end <- whole
+	})
+	r := newRig(t, false, "")
+	r.cut = 1
+	v := r.deliver(r.request(local(port), "u@x.example"), message)
+	v.want(t, 0, envelope.Deferred, "4.3.0", "local data error")
+	if <-end {
+		t.Error("the server got the end of the message")
+	}
+}
+
 // A refusal before the end of the content is believed.
 func TestRefusedInData(t *testing.T) {
 	port := serve(t, "127.0.0.1:0", func(p *peer) {

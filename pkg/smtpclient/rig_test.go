@@ -51,6 +51,7 @@ func (l *logSink) text() string {
 
 // rig is an agent with a qmgr that is the test.
 type rig struct {
+	cut   int64 // bytes of content that the queue file lacks
 	t     *testing.T
 	agent *Agent
 	log   *logSink
@@ -146,7 +147,7 @@ func (r *rig) deliver(q *proto.Request, content string) *verdict {
 	}
 	defer f.Close()
 	f.WriteString("envelope" + content)
-	q.ContentOffset, q.ContentLength = 8, int64(len(content))
+	q.ContentOffset, q.ContentLength = 8, int64(len(content))+r.cut
 	for i := 0; i < len(content); i++ {
 		q.EightBit = q.EightBit || content[i] >= 0x80
 	}

@@ -1,6 +1,7 @@
 package smtpclient
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -58,7 +59,7 @@ func (d *attempt) transaction(s *session) (*transaction, *failure) {
 	}
 	eight := j.EightBit || j.Message.Body == "8BITMIME"
 	t.Mail = d.mailCommand(line[:0], sender, ext, eight, utf8 || j.Message.SMTPUTF8 && ext.UTF8)
-	t.Content = j.Content()
+	t.Content = &whole{r: j.Content(), left: j.ContentLength}
 	if eight && !ext.EightBit && !d.a.s.disableConversion && !(ext.UTF8 && j.Message.SMTPUTF8) {
 		t.Content = newDowngrade(t.Content)
 	}
@@ -134,6 +135,24 @@ func appendDSN(line []byte, r *envelope.Recipient, utf8 bool) []byte {
 		}
 	}
 	return append(line, strings.Join(words, ",")...)
+}
+
+// whole is content that must not end early: what a damaged queue file has left
+// of a message is not to be sent as the message.
+type whole struct {
+	r    io.Reader
+	left int64
+}
+
+var errCut = errors.New("the queue file ends within the content")
+
+func (w *whole) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	w.left -= int64(n)
+	if err == io.EOF && w.left > 0 {
+		err = errCut
+	}
+	return n, err
 }
 
 // quote is the external form of an address.
