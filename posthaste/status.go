@@ -14,8 +14,7 @@ import (
 func (c *control) status() {
 	pid, ok := c.running()
 	if !ok {
-		c.log.Fatalf("the Posthaste mail system is not running")
-		os.Exit(1)
+		tool.Fatalf("the Posthaste mail system is not running") // an answer, nothing for the log
 	}
 	fmt.Printf("the Posthaste mail system is running: PID: %d\n", pid)
 	if err := os.Chdir(params.QueueDirectory.In(c.cfg)); err != nil {
