@@ -106,8 +106,12 @@ func (m *master) exec(s *service, sockets []int, cred *syscall.Credential, sessi
 	}
 	c := &child{svc: s, pid: pid, program: path, ctl: ctl, started: time.Now()}
 	m.children[pid] = c
-	go m.listenTo(c)
-	go m.reap(c)
+	heard := make(chan struct{})
+	go func() {
+		m.listenTo(c)
+		close(heard)
+	}()
+	go m.reap(c, heard)
 	return c, nil
 }
 
@@ -124,8 +128,9 @@ func (m *master) listenTo(c *child) {
 	}
 }
 
-// reap waits for the child's end.
-func (m *master) reap(c *child) {
+// reap waits for the child's end. What the child said before counts first: one
+// that dies right after its Ready has not failed to start.
+func (m *master) reap(c *child, heard <-chan struct{}) {
 	var ws syscall.WaitStatus
 	for {
 		_, err := syscall.Wait4(c.pid, &ws, 0, nil)
@@ -133,5 +138,6 @@ func (m *master) reap(c *child) {
 			break
 		}
 	}
+	<-heard
 	m.events <- func() { m.exited(c, ws) }
 }

@@ -336,13 +336,13 @@ func (q *manager) finished(l *link, d *delivery.Done) {
 			l.a.cur = nil
 		}
 		refused := q.sched.Requeue(f.e)
-		letGo := f.m.letGo != nil
-		if letGo {
+		unwanted := f.m.letGo != nil || q.draining
+		if unwanted {
 			q.cancelLocked(f.m)
 		}
 		q.mu.Unlock()
 		q.refused(refused)
-		if letGo {
+		if unwanted {
 			q.poke(f.m)
 		}
 		q.pump(l.a.name)

@@ -147,7 +147,7 @@ func (q *manager) service(m *message) {
 		}
 		m.retryAt = time.Time{}
 		n := q.want(m)
-		done := (m.atEnd || m.letGo != nil) && m.inCore == 0
+		done := (m.atEnd || m.letGo != nil || q.draining) && m.inCore == 0
 		full := m.failed.full() || m.success.full() || m.delayed.full() || m.trace.full()
 		record := len(m.outcomes) > 0
 		q.mu.Unlock()
@@ -353,14 +353,15 @@ func (q *manager) finish(m *message) bool {
 		return q.release(m, letGo)
 	}
 	q.mu.Lock()
-	postponed := m.postponed
+	postponed, rest := m.postponed, m.cut || !m.atEnd
 	q.mu.Unlock()
+	if rest {
+		return q.handBack(m)
+	}
 	if postponed > 0 && !m.env.VerifyOnly {
 		return q.putBack(m)
 	}
-	m.fd.Lock()
-	m.file.Close()
-	m.fd.Unlock()
+	// Removed before it is closed: a successor takes what is not locked.
 	if err := q.spool.Remove(queue.Active, m.id); err != nil {
 		// The recipients are done: put that down, or it would be for nothing.
 		q.log.Warningf("%v", err)
@@ -368,11 +369,34 @@ func (q *manager) finish(m *message) bool {
 		q.pause(m)
 		return false
 	}
+	m.fd.Lock()
+	m.file.Close()
+	m.fd.Unlock()
 	if m.expired {
 		q.log.Event(maillog.ExpiredMessage{ID: m.id, From: address.Quote(m.env.Sender), Forced: m.force})
 	}
 	q.log.Event(maillog.Removed{ID: m.id})
 	q.leave(m, &q.ledger.Removed)
+	return true
+}
+
+// handBack leaves a message in the active queue, where the next process finds
+// the recipients that this one did not get to.
+func (q *manager) handBack(m *message) bool {
+	if !q.record(m) {
+		q.pause(m)
+		return false
+	}
+	q.mu.Lock()
+	gone := m.letGo != nil
+	q.mu.Unlock()
+	if gone {
+		return false // comes back to finish
+	}
+	m.fd.Lock()
+	m.file.Close()
+	m.fd.Unlock()
+	q.leave(m, &q.ledger.Deferred)
 	return true
 }
 
@@ -473,7 +497,11 @@ func (q *manager) leave(m *message, column *int64) {
 	if q.incoming.more || q.deferred.more {
 		q.kick()
 	}
-	q.cond.Signal()
+	if q.draining {
+		q.cond.Broadcast()
+	} else {
+		q.cond.Signal()
+	}
 }
 
 // cancelLocked takes a message's waiting recipients from the scheduler; the
@@ -482,5 +510,6 @@ func (q *manager) cancelLocked(m *message) {
 	for _, r := range q.sched.Cancel(&m.sm) {
 		m.inCore -= len(r.Recipients)
 		q.inCore -= len(r.Recipients)
+		m.cut = true
 	}
 }

@@ -21,7 +21,9 @@
 // queue only when the report that it calls for is in the queue itself.
 //
 // When qmgr starts, it takes up again what an earlier process left in the
-// active queue.
+// active queue. On a reload, the earlier process sees its deliveries under way
+// to their ends, however long they take, and keeps their messages locked until
+// then; everything else goes on in its successor at once.
 //
 // # Scheduling
 //
@@ -88,12 +90,9 @@ import (
 	"posthaste/qmgr/internal/sched"
 )
 
-// patience is how long a process that leaves waits for deliveries under way; a
-// stop cuts it short.
-const patience = 60 * time.Second
-
 func main() {
 	var q *manager
+	var runCtx context.Context
 	started := make(chan struct{})
 	service.Main(service.Spec{
 		Name:     "qmgr",
@@ -107,8 +106,8 @@ func main() {
 			return err
 		},
 		Run: func(ctx context.Context, env *service.Env) error {
-			q.runCtx = ctx
 			q.start()
+			runCtx = ctx
 			close(started)
 			return nil
 		},
@@ -122,7 +121,7 @@ func main() {
 		},
 		Drain: func(env *service.Env) {
 			<-started
-			q.stop(patience)
+			q.stop(runCtx, env.ReleaseService)
 		},
 	})
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -70,12 +72,11 @@ type manager struct {
 
 	ctx    context.Context
 	cancel context.CancelFunc
-	runCtx context.Context // the process's; nil in tests
-	wake   chan struct{}   // kicks loop
+	wake   chan struct{} // kicks loop
 	tasks  sync.WaitGroup
 
 	mu       sync.Mutex
-	cond     *sync.Cond // news for the activators
+	cond     *sync.Cond // news for the activators, and for stop
 	sched    *sched.Scheduler
 	agents   map[string]*agent
 	active   map[string]*message
@@ -118,6 +119,10 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
+// rescanAfter is when qmgr looks into the incoming queue for the second time;
+// the process before it has stopped listening by then.
+const rescanAfter = 2 * time.Second
+
 // activators is how many messages are loaded and resolved at a time.
 const activators = 4
 
@@ -133,14 +138,28 @@ func (q *manager) start() {
 		q.tasks.Go(q.activateLoop)
 	}
 	q.tasks.Go(q.loop)
+	// What the process before was told of while it left, it dropped.
+	rescan := time.AfterFunc(rescanAfter, func() { q.requestScan(&q.incoming, false) })
+	context.AfterFunc(q.ctx, func() { rescan.Stop() })
 }
 
-// recover moves every message of the active queue back to incoming.
+// recover moves every message of the active queue back to incoming, but for
+// those that the process before is still delivering.
 func (q *manager) recover() {
-	n := 0
+	n, busy := 0, 0
 	err := q.spool.List(queue.Active, func(e queue.Entry) bool {
+		if q.spool.Locked(queue.Active, e.ID) {
+			busy++
+			q.mu.Lock()
+			q.known[e.ID] = false
+			q.postpone(candidate{id: e.ID, queue: queue.Active, recovered: true})
+			q.mu.Unlock()
+			return true
+		}
 		if err := q.spool.Move(e.ID, queue.Active, queue.Incoming); err != nil {
-			q.log.Warningf("%s: %v", e.ID, err)
+			if !errors.Is(err, os.ErrNotExist) { // it has left in its own way
+				q.log.Warningf("%s: %v", e.ID, err)
+			}
 			return true
 		}
 		n++
@@ -154,6 +173,9 @@ func (q *manager) recover() {
 	}
 	if n > 0 {
 		q.log.Infof("%d messages of the active queue are taken up again", n)
+	}
+	if busy > 0 {
+		q.log.Infof("%d messages of the active queue are still being delivered", busy)
 	}
 }
 
@@ -233,32 +255,42 @@ func (q *manager) tick() time.Duration {
 	return max(next.Sub(now), 10*time.Millisecond)
 }
 
-// stop ends the process in good order: nothing new is started, deliveries under
-// way get patience, and every known outcome is recorded. What remains in the
-// active queue is for the next process.
-func (q *manager) stop(patience time.Duration) {
+// stop ends the process in good order. Nothing new is begun; what waits for a
+// delivery is left in the active queue for the successor, which may start once
+// release has been called. Deliveries under way are seen to their ends, however
+// long that takes, and their messages stay locked until then. The end of ctx
+// cuts that short: then only the outcomes known so far are recorded.
+func (q *manager) stop(ctx context.Context, release func()) {
+	wakes := context.AfterFunc(ctx, func() {
+		q.mu.Lock()
+		q.cond.Broadcast()
+		q.mu.Unlock()
+	})
+	defer wakes()
 	q.mu.Lock()
 	q.draining = true
-	for _, m := range q.active {
-		q.sched.Cancel(&m.sm)
-	}
 	q.cond.Broadcast()
-	q.mu.Unlock()
-	end := time.Now().Add(patience)
-	for time.Now().Before(end) && (q.runCtx == nil || q.runCtx.Err() == nil) {
-		q.mu.Lock()
-		busy := q.sched.Busy() + q.starting
-		for _, m := range q.active {
-			if m.working {
-				busy++
-			}
-		}
-		q.mu.Unlock()
-		if busy == 0 {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
+	for q.starting > 0 && ctx.Err() == nil {
+		q.cond.Wait()
 	}
+	rest := make([]*message, 0, len(q.active))
+	for _, m := range q.active {
+		q.cancelLocked(m)
+		rest = append(rest, m)
+	}
+	q.mu.Unlock()
+	for _, m := range rest {
+		q.keepLocked(m)
+	}
+	release()
+	for _, m := range rest {
+		q.poke(m)
+	}
+	q.mu.Lock()
+	for len(q.active) > 0 && ctx.Err() == nil {
+		q.cond.Wait()
+	}
+	q.mu.Unlock()
 	q.cancel()
 	q.mu.Lock()
 	q.cond.Broadcast()
@@ -279,6 +311,25 @@ func (q *manager) stop(patience time.Duration) {
 		}
 		m.file.Close()
 	}
+}
+
+// keepLocked keeps the descriptor of a message, and so its lock, from now on:
+// between its delivery and the record of the outcome, too, the successor must
+// not take it.
+func (q *manager) keepLocked(m *message) {
+	m.fd.Lock()
+	defer m.fd.Unlock()
+	if !m.released {
+		return
+	}
+	if _, err := m.descriptor(); err != nil {
+		q.log.Warningf("%s: %v", m.id, err)
+		return
+	}
+	m.released = false
+	q.mu.Lock()
+	q.open++
+	q.mu.Unlock()
 }
 
 // status is the ledger with the present figures.

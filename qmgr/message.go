@@ -42,6 +42,7 @@ type message struct {
 	gone      bool // left the active queue
 	again     bool // something happened while the goroutine was at work
 	atEnd     bool // all recipients have been read
+	cut       bool // some that were read are left without outcome, for the next process
 	inCore    int  // recipients in memory that have no outcome yet
 	remaining int  // recipients that count as active in the ledger
 	outcomes  []envelope.Outcome
@@ -108,6 +109,9 @@ func (q *manager) begin(c candidate) {
 	m := q.activate(c)
 	q.mu.Lock()
 	q.starting--
+	if q.draining {
+		q.cond.Broadcast()
+	}
 	if m != nil {
 		delete(q.known, c.id)
 		q.active[m.id] = m
@@ -194,8 +198,7 @@ func (q *manager) activate(c candidate) *message {
 		q.putOff(c)
 		return nil
 	}
-	if !q.lock(f, c) {
-		f.Close()
+	if f = q.lock(f, c); f == nil {
 		return nil
 	}
 	if err := f.Move(queue.Active); err != nil {
@@ -219,22 +222,43 @@ func (q *manager) putOff(c candidate) {
 
 // lock marks the message as being delivered. The lock lies on the descriptor
 // that agents get copies of, so that it lasts while one of them is at work, even
-// if this process dies; a recovered message that is still locked waits.
-func (q *manager) lock(f *queue.File, c candidate) bool {
+// if this process dies; a recovered message that is still locked waits. The file
+// comes back as it is under the lock: who had it until now may have put down
+// outcomes since it was read. Nil means that it cannot be had.
+func (q *manager) lock(f *queue.File, c candidate) *queue.File {
 	fd, err := f.FD()
 	if err != nil {
+		f.Close()
 		q.putOff(c)
-		return false
+		return nil
 	}
-	if c.recovered || c.verify { // a recovered one may have been left in incoming once more
-		if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
-			q.log.Event(maillog.Line{ID: c.id, Message: "skipped, still being delivered"})
-			q.putOff(c)
-			return false
-		}
+	if !c.recovered && !c.verify {
+		unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
+		return f
+	}
+	// A verified one may be a recovered one that was left in incoming once more.
+	defer f.Close()
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
+		q.log.Event(maillog.Line{ID: c.id, Message: "skipped, still being delivered"})
+		q.putOff(c)
+		return nil
 	}
 	unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
-	return true
+	again, err := q.spool.Load(c.queue, c.id)
+	if err == nil {
+		if fd, err = again.FD(); err == nil {
+			unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
+			return again
+		}
+		again.Close()
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		q.forget(c) // done meanwhile
+		return nil
+	}
+	q.log.Warningf("%s: %v", c.id, err)
+	q.putOff(c)
+	return nil
 }
 
 // descriptor is the queue file's, for sending; the caller holds m.fd. One that
@@ -334,6 +358,7 @@ func (q *manager) readMore(m *message, n int) {
 	var names []string
 	if m.letGo != nil || q.draining {
 		// They are somebody else's now.
+		m.cut = true
 		m.inCore -= len(rcpts)
 		q.inCore -= len(rcpts)
 		groups = nil

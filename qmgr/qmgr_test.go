@@ -172,9 +172,25 @@ func (w *world) start() {
 
 func (w *world) stop() {
 	if w.q != nil && !w.stopped {
-		w.stopped = true
-		w.q.stop(3 * time.Second)
+		w.halt(3 * time.Second)
 	}
+}
+
+func (w *world) await(c <-chan struct{}, what string) {
+	w.t.Helper()
+	select {
+	case <-c:
+	case <-time.After(20 * time.Second):
+		w.t.Fatal("in vain: " + what)
+	}
+}
+
+// halt stops the queue manager; deliveries under way get patience.
+func (w *world) halt(patience time.Duration) {
+	w.stopped = true
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	w.q.stop(ctx, func() {})
 }
 
 // agent serves a transport with fn until the test ends or the result is called.
@@ -562,8 +578,7 @@ func TestStopRecordsOutcomes(t *testing.T) {
 	id := w.mail("a@local.example", "b@local.example")
 	<-half
 	w.until("one delivery", func() bool { w.q.mu.Lock(); defer w.q.mu.Unlock(); return w.q.ledger.Delivered == 1 })
-	w.stopped = true
-	w.q.stop(50 * time.Millisecond)
+	w.halt(50 * time.Millisecond)
 	kill()
 	f, err := w.spool.Load(queue.Active, id)
 	if err != nil {

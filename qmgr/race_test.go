@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,14 +37,66 @@ func TestStopLeavesADrainingAgent(t *testing.T) {
 	<-busy
 	w.until("the Drain is seen", func() bool { w.q.mu.Lock(); defer w.q.mu.Unlock(); return w.q.agents["local"].cur == nil })
 	w.stopped = true
-	stopped := make(chan struct{})
-	go func() { w.q.stop(10 * time.Millisecond); close(stopped) }()
-	select {
-	case <-stopped:
-	case <-time.After(20 * time.Second):
-		t.Fatal("stop waits for the agent")
-	}
+	ctx, cancel := context.WithCancel(context.Background())
+	released, stopped := make(chan struct{}), make(chan struct{})
+	go func() { w.q.stop(ctx, func() { close(released) }); close(stopped) }()
+	w.await(released, "the successor may start although an agent is busy")
+	cancel()
+	<-stopped
 	w.in(id, queue.Active)
+}
+
+// On a reload two processes are at work for a while. The old one sees its
+// delivery to the end; the new one takes everything else, at once, and what the
+// old one leaves of that message: nobody gets it twice.
+func TestHandOver(t *testing.T) {
+	for _, released := range []bool{false, true} {
+		w := newWorld(t)
+		w.set.pause = 50 * time.Millisecond
+		w.limits.RecipientLimit = 1
+		w.limits.Limit = 1
+		busy, end := make(chan struct{}), make(chan struct{})
+		var mu sync.Mutex
+		got := map[string]int{}
+		w.agent("local", func(ctx context.Context, j *delivery.Job) {
+			mu.Lock()
+			got[j.Recipients[0].Address]++
+			first := len(got) == 1
+			mu.Unlock()
+			if first {
+				close(busy)
+				<-end
+			}
+			all(sent)(ctx, j)
+		})
+		w.make()
+		if released {
+			w.q.open = maxOpen
+		}
+		slow := w.mail("a@local.example", "b@local.example")
+		w.start()
+		<-busy
+		quick := w.mail("c@local.example")
+		old := w.q
+		ctx, cancel := context.WithCancel(context.Background())
+		free, gone := make(chan struct{}), make(chan struct{})
+		go func() { old.stop(ctx, func() { close(free) }); close(gone) }()
+		w.await(free, "the successor may start")
+		w.make()
+		w.start()
+		w.in(quick, "")
+		w.in(slow, queue.Active)
+		close(end)
+		w.await(gone, "the old process has left")
+		w.in(slow, "")
+		cancel()
+		mu.Lock()
+		if fmt.Sprint(got) != "map[a@local.example:1 b@local.example:1 c@local.example:1]" {
+			t.Errorf("released %v: deliveries: %v, want one each", released, got)
+		}
+		mu.Unlock()
+		w.stop()
+	}
 }
 
 // A message that is done while postsuper asks for it: postsuper hears so at
@@ -107,8 +161,7 @@ func TestLockOfReleasedDescriptors(t *testing.T) {
 	id := w.mail("a@local.example")
 	w.start()
 	<-busy
-	w.stopped = true
-	w.q.stop(10 * time.Millisecond)
+	w.halt(10 * time.Millisecond)
 	if err := w.spool.Move(id, queue.Active, queue.Incoming); err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func (q *manager) offer(c candidate) {
 	if c.queue == queue.Deferred {
 		s = &q.deferred
 	}
-	if len(s.list) >= maxListed {
+	if len(s.list) >= maxListed && c.queue != queue.Active { // no scan looks there
 		s.more = true
 		return
 	}

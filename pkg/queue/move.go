@@ -42,6 +42,17 @@ func (f *File) Move(to string) error {
 	return nil
 }
 
+// Locked tells whether somebody holds a lock on the message: qmgr, or an agent
+// that delivers it, locks the descriptor for as long as it is at work.
+func (s *Spool) Locked(queue, id string) bool {
+	fd, err := s.ops.Open(s.Path(queue, id), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK
+}
+
 // Remove deletes a message. One that is not there is no error.
 func (s *Spool) Remove(queue, id string) error {
 	if !ValidID(id) {

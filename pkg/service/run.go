@@ -239,8 +239,8 @@ func (r *runner) adopt() error {
 }
 
 // lockPatience is how long a solitary process waits for its predecessor: longer
-// than that may take to leave (qmgr gives deliveries a minute). Whoever gives up
-// is started again after service_throttle_time only.
+// than that may take to leave or to call Env.ReleaseService. Whoever gives up is
+// started again after service_throttle_time only.
 const lockPatience = 3 * time.Minute
 
 // lockService waits until no other process of a solitary service is left,

@@ -50,7 +50,7 @@ type Spec struct {
 	Drain func(env *Env)
 
 	// Solitary daemons run in one process at a time: the successor starts when the
-	// predecessor has left (qmgr).
+	// predecessor has left, or has called Env.ReleaseService (qmgr).
 	Solitary bool
 }
 
@@ -110,6 +110,15 @@ func (e *Env) RunAs(ids privs.IDs) { e.as = &ids }
 // starts the successor first. Used when a table changed that the sandbox
 // cannot reopen.
 func (e *Env) RequestDrain(reason string) { e.requestDrain(reason) }
+
+// ReleaseService lets the successor of a solitary process start, although this
+// process has not left yet. What the two of them could fall out about must be
+// locked by then.
+func (e *Env) ReleaseService() {
+	if e.life != nil && e.life.r.lock != nil {
+		e.life.r.lock.Close()
+	}
+}
 
 // Main runs the daemon; it does not return.
 func Main(s Spec) { run(s) }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"posthaste/test/tools/badmx"
 	"posthaste/test/tools/harness"
 )
 
@@ -69,6 +70,38 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	// Who was replaced is gone.
 	s.Until("no old processes", func() bool { return len(s.Processes("qmgr")) == 1 && len(s.Processes("smtpd")) <= 6 })
+}
+
+// TestReloadDuringSlowDelivery: a delivery that hangs neither keeps others from
+// their way after a reload, nor is it cut and made twice.
+func TestReloadDuringSlowDelivery(t *testing.T) {
+	t.Parallel()
+	busy, end := make(chan bool), make(chan bool)
+	remote, err := badmx.Start("127.0.0.1:0", badmx.Script{Done: func(conn int, m *badmx.Mail) string {
+		busy <- true
+		<-end
+		return ""
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer remote.Close()
+	s := harness.Start(t, "relayhost = [127.0.0.1]:"+remote.Port(), "mynetworks = 127.0.0.0/8")
+	s.Send("alice@example.test", []string{"far@remote.example"}, harness.Message("slow"))
+	<-busy
+	for i := range 2 {
+		s.Reload()
+		if err := s.Send("sender@client.example", []string{"bob@example.test"}, harness.Message("quick")); err != nil {
+			t.Fatal(err)
+		}
+		s.WaitMail("bob", i+1)
+	}
+	close(end)
+	s.WaitQueue(0)
+	if n := remote.Count()["far@remote.example"]; n != 1 {
+		t.Errorf("the slow message was delivered %d times", n)
+	}
+	s.Until("no old processes", func() bool { return len(s.Processes("qmgr")) == 1 })
 }
 
 // TestProcessLimit: maxproc in master.cf is the most sessions at a time; who

@@ -369,7 +369,7 @@ func (s *Scheduler) Done(e *Entry, site *Trouble) []Refused {
 	}
 	s.release(p)
 	if !d.dead.IsZero() {
-		out = s.drain(d, nil, d.why)
+		out = s.drain(d, d.why)
 	} else if d.t.p.DestRateDelay > 0 {
 		d.paused = s.now().Add(d.t.p.DestRateDelay)
 	}
@@ -478,18 +478,24 @@ func (d *dest) failed(now time.Time, site Trouble) {
 	d.window = max(d.window, 1)
 }
 
-// drain takes the waiting recipients from a destination, those of only unless
-// that is nil.
-func (s *Scheduler) drain(d *dest, only *Message, why Trouble) []Refused {
+// drain takes the waiting recipients from a destination.
+func (s *Scheduler) drain(d *dest, why Trouble) []Refused {
 	var out []Refused
 	for p := range d.peers {
-		if len(p.todo) == 0 || only != nil && p.j.m != only {
-			continue
-		}
-		out = append(out, Refused{Message: p.j.m, Transport: d.t.name, Nexthop: p.nexthop, Recipients: p.todo, Trouble: why})
-		s.todo -= len(p.todo)
-		p.todo = nil // Next and wake skip peers without recipients
+		out = s.empty(p, why, out)
 	}
+	return out
+}
+
+// empty takes a peer's waiting recipients and adds them to out. Next and wake
+// skip peers without recipients.
+func (s *Scheduler) empty(p *peer, why Trouble, out []Refused) []Refused {
+	if len(p.todo) == 0 {
+		return out
+	}
+	s.todo -= len(p.todo)
+	out = append(out, Refused{Message: p.j.m, Transport: p.d.t.name, Nexthop: p.nexthop, Recipients: p.todo, Trouble: why})
+	p.todo = nil
 	return out
 }
 
@@ -499,7 +505,7 @@ func (s *Scheduler) Suspend(name string, why Trouble, d time.Duration) []Refused
 	t.dead, t.why = s.now().Add(d), why
 	var out []Refused
 	for _, d := range t.dests {
-		out = append(out, s.drain(d, nil, why)...)
+		out = append(out, s.drain(d, why)...)
 	}
 	return out
 }
@@ -520,9 +526,9 @@ func (s *Scheduler) Revive() {
 // Cancel takes a message's waiting recipients out.
 func (s *Scheduler) Cancel(m *Message) []Refused {
 	var out []Refused
-	for t := range m.jobs {
-		for _, d := range t.dests {
-			out = append(out, s.drain(d, m, Trouble{})...)
+	for _, j := range m.jobs {
+		for _, p := range j.peers {
+			out = s.empty(p, Trouble{}, out)
 		}
 	}
 	return out
