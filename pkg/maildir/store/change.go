@@ -145,6 +145,11 @@ func apply(m *mailbox.Message, c *mailbox.StoreChange) (mailbox.Flags, []string)
 // change renames files to show the new flags, and then records what came of
 // it. A file that has gone elsewhere is looked for once.
 func (f *folder) change(list []*mailbox.Message, c *mailbox.StoreChange) error {
+	dirs, err := f.places(len(list))
+	if err != nil {
+		return err
+	}
+	defer dirs.close()
 	for try := 0; len(list) > 0; try++ {
 		var log index.Log
 		var lost []mailbox.UID
@@ -166,7 +171,7 @@ func (f *folder) change(list []*mailbox.Message, c *mailbox.StoreChange) error {
 				if len(name) > 255 {
 					return fmt.Errorf("%w: file name", mailbox.ErrLimit)
 				}
-				err := unix.Rename(f.path(m), f.path(&n))
+				err := dirs.rename(m, &n)
 				if p := f.elsewhere(m, err); p != "" {
 					// With the flags that the other program gave it.
 					_, info := splitName(filepath.Base(p))
@@ -239,6 +244,11 @@ func (b *box) Expunge(uids []mailbox.UID) error {
 
 // remove unlinks files and then records that they are gone.
 func (f *folder) remove(list []*mailbox.Message) error {
+	dirs, err := f.places(len(list))
+	if err != nil {
+		return err
+	}
+	defer dirs.close()
 	for try := 0; len(list) > 0; try++ {
 		var log index.Log
 		var lost []mailbox.UID
@@ -247,7 +257,7 @@ func (f *folder) remove(list []*mailbox.Message) error {
 		var bytes, files int64
 		for _, m := range list {
 			size := physicalSize(m, f.path(m))
-			err := unix.Unlink(f.path(m))
+			err := dirs.unlink(m)
 			if p := f.elsewhere(m, err); p != "" {
 				err = unix.Unlink(p)
 			}

@@ -292,6 +292,11 @@ func (f *folder) place(list []*addition) (final bool, err error) {
 
 // settleTmp moves committed files from tmp/ to cur/ and records that.
 func (f *folder) settleTmp(uids []mailbox.UID) error {
+	dirs, err := f.places(len(uids))
+	if err != nil {
+		return err
+	}
+	defer dirs.close()
 	var log index.Log
 	for _, u := range uids {
 		m := f.idx.State.Get(u)
@@ -300,7 +305,7 @@ func (f *folder) settleTmp(uids []mailbox.UID) error {
 		}
 		n := *m
 		n.Place = index.Cur
-		if err := unix.Rename(f.path(m), f.path(&n)); err != nil {
+		if err := dirs.rename(m, &n); err != nil {
 			f.force = true
 			return fmt.Errorf("rename %s: %w", f.path(m), err)
 		}
