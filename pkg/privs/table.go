@@ -17,6 +17,7 @@ const (
 	Login      Identity = "posthaste-login"    // talks to mail readers before authentication
 	Auth       Identity = "posthaste-auth"     // sees password data
 	Resolver   Identity = "posthaste-resolver" // talks to name servers
+	Shadow     Identity = "posthaste-shadow"   // has the system's passwords
 	Null       Identity = "posthaste-null"     // needs nothing but its socket
 	Superuser  Identity = "root"               // acts as the recipient through workers
 	MailUser   Identity = "(the mail's owner)" // started as that user by master
@@ -24,7 +25,7 @@ const (
 
 // Identities lists all that need a system user, in the order of their offsets
 // from role_uid_base.
-var Identities = []Identity{Queue, SMTPServer, SMTPClient, Login, Auth, Resolver, Null}
+var Identities = []Identity{Queue, SMTPServer, SMTPClient, Login, Auth, Resolver, Null, Shadow}
 
 // Role is one row: what one program may do.
 type Role struct {
@@ -73,7 +74,10 @@ var Table = []Role{
 	{Program: "local", As: Superuser, Read: []string{"/"}, Write: []string{"/"}, Dial: []string{"public/cleanup", "private/*"}, Callers: []string{"qmgr"}, Exec: true, Network: true},
 	{Program: "virtual", As: Superuser, Read: tables, Write: []string{"$virtual_mailbox_base"}, Callers: []string{"qmgr"}, Exec: true},
 	{Program: "pipe", As: Superuser, Read: []string{"/"}, Write: []string{"/"}, Callers: []string{"qmgr"}, Exec: true, Network: true},
-	{Program: "auth", As: Auth, Read: tables, Dial: []string{"private/session"}, Callers: []string{"smtpd", "login"}},
+	{Program: "auth", As: Auth, Read: tables, Dial: []string{"private/session", "private/shadow"}, Callers: []string{"smtpd", "login"}},
+	// Before it gives up master's rights it opens /etc/passwd and /etc/shadow, each
+	// once; to open them again takes a new process.
+	{Program: "shadow", As: Shadow, Callers: []string{"auth"}},
 	{Program: "login", As: Login, Read: tables, Dial: []string{"private/auth", "private/session"}},
 	{Program: "imapd", As: MailUser, Read: []string{"/"}, Write: []string{"/"}},
 	{Program: "pop3d", As: MailUser, Read: []string{"/"}, Write: []string{"/"}},

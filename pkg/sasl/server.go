@@ -26,10 +26,13 @@ var (
 
 // Kinds of ErrCredentials, for the server's own log and never for the client.
 var (
-	ErrUnknownUser = reason("unknown user")
-	ErrMismatch    = reason("password mismatch")
-	ErrLocked      = reason("password is locked")
-	ErrOtherUser   = reason("may not act as another user")
+	ErrUnknownUser     = reason("unknown user")
+	ErrMismatch        = reason("password mismatch")
+	ErrLocked          = reason("password is locked")
+	ErrAccountExpired  = reason("account has expired")
+	ErrPasswordExpired = reason("password has expired")
+	ErrSuperuser       = reason("user ID 0 may not log in")
+	ErrOtherUser       = reason("may not act as another user")
 )
 
 // reason is an ErrCredentials that says why.
