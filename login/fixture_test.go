@@ -81,11 +81,11 @@ func (f *fixture) Mechs() []dovecot.Mech {
 	b, _ := dovecot.MechByName("LOGIN")
 	return []dovecot.Mech{a, b}
 }
-func (f *fixture) Begin(q *dovecot.Request) (sasl.Server, bool) {
+func (f *fixture) Begin(_ context.Context, q *dovecot.Request) (sasl.Server, bool) {
 	if q.Mech == "SCRAM-SHA-256" {
-		return sasl.NewServer(q.Mech, f.users)
+		return sasl.NewServer(q.Mech, f.users, q.Bindings)
 	}
-	return sasl.NewServer(q.Mech, f)
+	return sasl.NewServer(q.Mech, f, q.Bindings)
 }
 func (f *fixture) Result(_ context.Context, q *dovecot.Request, user string, err error) dovecot.Outcome {
 	o := dovecot.Outcome{Err: err}

@@ -676,7 +676,7 @@ func TestScram(t *testing.T) {
 		f, _ := start(t, "protocol=imap", "")
 		p := f.dial()
 		p.line()
-		mech, err := sasl.NewClient("SCRAM-SHA-256", "anna", "secret word")
+		mech, err := sasl.NewClient("SCRAM-SHA-256", "anna", "secret word", &sasl.Offer{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -157,8 +157,8 @@ func (a authority) Mechs() (l []dovecot.Mech) {
 	}
 	return l
 }
-func (a authority) Begin(q *dovecot.Request) (sasl.Server, bool) {
-	return sasl.NewServer(q.Mech, a.file)
+func (a authority) Begin(_ context.Context, q *dovecot.Request) (sasl.Server, bool) {
+	return sasl.NewServer(q.Mech, a.file, q.Bindings)
 }
 func (a authority) Result(_ context.Context, _ *dovecot.Request, _ string, err error) dovecot.Outcome {
 	return dovecot.Outcome{Err: err}

@@ -46,6 +46,7 @@ var All = []config.Declared{
 	&AppendDotMydomain,
 	&ApplicationEventDrainTime,
 	&AuthClientUsers,
+	&AuthDatabases,
 	&AuthDefaultRealm,
 	&AuthFailureDelay,
 	&AuthMechanisms,

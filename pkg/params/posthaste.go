@@ -4,9 +4,10 @@ import "posthaste/pkg/config"
 
 // Parameters that Postfix does not have.
 var (
+	AuthDatabases                = config.String{Name: "auth_databases", Default: "passwd-file", MinLen: 1, Note: "where auth(8) looks for users and passwords, in this order: passwd-file (auth_passwd_file), shadow (the users of the system, by /etc/passwd and /etc/shadow)"}
 	AuthDefaultRealm             = config.String{Name: "auth_default_realm", Default: "$mydomain", Note: "domain that a login name may have or lack: a line for USER in the password file serves USER@auth_default_realm too, and the other way round; empty for none"}
 	AuthFailureDelay             = config.Time{Name: "auth_failure_delay", Default: "2s", Unit: 's', Max: 60, Note: "how long auth(8) waits before it answers a failed attempt; doubles with each failure of a client or for a user name, up to eight times"}
-	AuthMechanisms               = config.String{Name: "auth_mechanisms", Default: "plain login scram-sha-256", MinLen: 1, Note: "SASL mechanisms that auth(8) offers; scram-sha-256 only while every user of the password file has a SCRAM-SHA-256 or PLAIN value"}
+	AuthMechanisms               = config.String{Name: "auth_mechanisms", Default: "plain login scram-sha-256-plus scram-sha-256 scram-sha-1-plus scram-sha-1", MinLen: 1, Note: "SASL mechanisms that auth(8) offers; scram ones only while every user has a SCRAM value of that hash function, or a PLAIN one; -plus ones only under TLS"}
 	AuthPasswdFile               = config.String{Name: "auth_passwd_file", Default: "$config_directory/users", MinLen: 1, Note: "password file of auth(8): user:{SCHEME}hash:uid:gid:gecos:home:shell:extra"}
 	AuthClientUsers              = config.String{Name: "auth_client_users", Note: "users, by name or number, whose programs may ask the auth service besides our own smtpd: an Exim or Postfix that uses it as its Dovecot SASL server"}
 	LoginClientAuthFailureLimit  = config.Int{Name: "login_client_auth_failure_limit", Default: "100", Note: "failed logins of one client address within anvil_rate_time_unit after which login(8) lets it try no more; 0 for no limit"}

@@ -21,6 +21,7 @@ var used = []string{
 	"append_at_myorigin",
 	"append_dot_mydomain",
 	"auth_client_users",
+	"auth_databases",
 	"auth_default_realm",
 	"auth_failure_delay",
 	"auth_mechanisms",

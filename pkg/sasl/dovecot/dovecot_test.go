@@ -40,11 +40,11 @@ func (h handler) Mechs() []Mech {
 	b, _ := MechByName("LOGIN")
 	return []Mech{a, b}
 }
-func (h handler) Begin(q *Request) (sasl.Server, bool) {
+func (h handler) Begin(_ context.Context, q *Request) (sasl.Server, bool) {
 	if q.Mech == "SCRAM-SHA-256" {
 		return nil, false
 	}
-	return sasl.NewServer(q.Mech, h.v)
+	return sasl.NewServer(q.Mech, h.v, q.Bindings)
 }
 func (h handler) Result(_ context.Context, q *Request, _ string, err error) Outcome {
 	o := Outcome{Err: err}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,8 +21,9 @@ import (
 type Handler interface {
 	// Mechs are the mechanisms on offer when a client connects.
 	Mechs() []Mech
-	// Begin starts an exchange; ok is false if the mechanism is not on offer.
-	Begin(q *Request) (s sasl.Server, ok bool)
+	// Begin starts an exchange; ok is false if the mechanism is not on offer. ctx
+	// ends with the connection.
+	Begin(ctx context.Context, q *Request) (s sasl.Server, ok bool)
 	// Result is told the end of each exchange and says what the client is told. err
 	// is nil for success.
 	Result(ctx context.Context, q *Request, user string, err error) Outcome
@@ -199,7 +201,7 @@ func (sc *serverConn) request(f []string) error {
 			return err
 		}
 		var ok bool
-		if x.s, ok = sc.h.Begin(&x.q); !ok {
+		if x.s, ok = sc.h.Begin(sc.ctx, &x.q); !ok {
 			go sc.write(join("FAIL", id, "reason=Unsupported authentication mechanism."))
 			return nil
 		}
@@ -296,8 +298,13 @@ func parseRequest(f []string) (q Request, err error) {
 		if len(x) > maxField {
 			return q, ErrProtocol
 		}
-		if i > 0 && x == "secured" {
+		if i > 0 && (x == "secured" || strings.HasPrefix(x, "secured=")) {
 			q.Secured = true
+		}
+		if b, ok := strings.CutPrefix(x, "cbind="); ok && i > 0 {
+			if err := q.bind(b); err != nil {
+				return q, err
+			}
 		}
 	}
 	for key, dst := range map[string]*string{"service": &q.Service, "lip": &q.LocalIP, "rip": &q.RemoteIP, "lport": &q.LocalPort, "rport": &q.RemotePort,
@@ -310,4 +317,18 @@ func parseRequest(f []string) (q Request, err error) {
 		}
 	}
 	return q, nil
+}
+
+// bind takes down one channel binding, "type:base64".
+func (q *Request) bind(b string) error {
+	kind, data, ok := strings.Cut(b, ":")
+	d, err := decode64(data)
+	if !ok || err != nil || kind == "" || len(d) == 0 || len(q.Bindings) >= 8 {
+		return ErrProtocol
+	}
+	if q.Bindings == nil {
+		q.Bindings = sasl.Bindings{}
+	}
+	q.Bindings[kind] = d
+	return nil
 }
