@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/sasl/dovecot"
+	"posthaste/pkg/tlsconf"
 )
 
 const (
@@ -181,7 +183,7 @@ func (c *client) flush() error {
 // handshake makes the connection a TLS one. What was received in plain text and
 // not read yet is thrown away.
 func (c *client) handshake() error {
-	t := tls.Server(c.raw, c.srv.tls)
+	t := tlsconf.Accept(c.raw, c.srv.tls)
 	if err := t.HandshakeContext(c.ctx); err != nil {
 		c.note = "TLS handshaking: SSL_accept() failed: " + err.Error()
 		if timedOut(err) {
@@ -240,7 +242,7 @@ func (c *client) mechanisms() (names []string, plain bool, err error) {
 		return nil, false, err
 	}
 	for _, m := range l {
-		if m.Anonymous || m.Plaintext && !c.plaintextAllowed() {
+		if m.Anonymous || m.Plaintext && !c.plaintextAllowed() || !m.Usable(c.tls != nil) {
 			continue
 		}
 		names = append(names, m.Name)
@@ -288,6 +290,13 @@ func (c *client) attempt(mech string, initial []byte, ask func(challenge []byte)
 	q := dovecot.Request{Mech: mech, Service: c.srv.protocol, Program: c.srv.program, Secured: c.secured(), Initial: initial,
 		RemoteIP: c.remote.Addr().String(), RemotePort: strconv.Itoa(int(c.remote.Port())),
 		LocalIP: c.local.Addr().String(), LocalPort: strconv.Itoa(int(c.local.Port()))}
+	if c.tls != nil && strings.HasPrefix(mech, "SCRAM-") {
+		offered, _, _ := c.mechanisms()
+		if slices.ContainsFunc(offered, func(m string) bool { return strings.HasSuffix(m, "-PLUS") }) {
+			cs := c.tls.ConnectionState()
+			q.Bindings = tlsconf.Bindings(&cs, tlsconf.Leaf(c.tls))
+		}
+	}
 	ctx, cancel := context.WithTimeout(c.ctx, authTimeout)
 	x, res, err := c.srv.auth.Start(ctx, q)
 	cancel()

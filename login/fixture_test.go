@@ -37,6 +37,7 @@ import (
 // fixture is a login with an auth that knows anna:secret, and a master whose
 // session programs greet and echo lines in capitals.
 type fixture struct {
+	scram   []string // SCRAM mechanisms on offer
 	t       testing.TB
 	srv     *server
 	addr    string
@@ -79,10 +80,15 @@ func (f *fixture) Scram(string, string) (sasl.ScramKeys, error) {
 func (f *fixture) Mechs() []dovecot.Mech {
 	a, _ := dovecot.MechByName("PLAIN")
 	b, _ := dovecot.MechByName("LOGIN")
-	return []dovecot.Mech{a, b}
+	l := []dovecot.Mech{a, b}
+	for _, n := range f.scram {
+		m, _ := dovecot.MechByName(n)
+		l = append(l, m)
+	}
+	return l
 }
 func (f *fixture) Begin(_ context.Context, q *dovecot.Request) (sasl.Server, bool) {
-	if q.Mech == "SCRAM-SHA-256" {
+	if strings.HasPrefix(q.Mech, "SCRAM-SHA-256") {
 		return sasl.NewServer(q.Mech, f.users, q.Bindings)
 	}
 	return sasl.NewServer(q.Mech, f, q.Bindings)

@@ -24,6 +24,7 @@ import (
 	"posthaste/pkg/params"
 	"posthaste/pkg/sasl"
 	"posthaste/pkg/service"
+	"posthaste/pkg/tlsconf"
 )
 
 const imapCapa = imapBase
@@ -704,6 +705,57 @@ func TestScram(t *testing.T) {
 		}
 		if got := p.line(); got != "a OK welcome" {
 			t.Error(got)
+		}
+	}
+}
+
+// TestScramPlus: mechanisms with channel binding are offered under TLS alone, and
+// a client that was not shown them is refused.
+func TestScramPlus(t *testing.T) {
+	for _, tt := range []struct {
+		scram []string // on offer
+		mech  string
+		seen  []string // what the client believes to be on offer
+		ok    bool
+	}{
+		{[]string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"}, "SCRAM-SHA-256-PLUS", []string{"SCRAM-SHA-256-PLUS"}, true},
+		{[]string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"}, "SCRAM-SHA-256", []string{"SCRAM-SHA-256-PLUS"}, true},
+		{[]string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"}, "SCRAM-SHA-256", nil, false},
+		{[]string{"SCRAM-SHA-256"}, "SCRAM-SHA-256", nil, true},
+	} {
+		f, cfg := start(t, "protocol=imap", "")
+		f.scram = tt.scram
+		p := f.dial()
+		if l := p.line(); strings.Contains(l, "-PLUS") {
+			t.Errorf("offered without TLS: %s", l)
+		}
+		p.send("s STARTTLS\r\n")
+		p.line()
+		p.startTLS(cfg)
+		p.send("c CAPABILITY\r\n")
+		if l := p.line(); strings.Contains(l, " AUTH=SCRAM-SHA-256-PLUS") != (len(tt.scram) == 2) {
+			t.Errorf("%v: %s", tt.scram, l)
+		}
+		p.line()
+		cs := p.c.(*tls.Conn).ConnectionState()
+		m, err := sasl.NewClient(tt.mech, "anna", "secret word", &sasl.Offer{Mechanisms: tt.seen, Bindings: tlsconf.Bindings(&cs, nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := base64.StdEncoding
+		msg, _ := m.Start()
+		p.send("a AUTHENTICATE " + tt.mech + " " + e.EncodeToString(msg) + "\r\n")
+		got := p.line()
+		for strings.HasPrefix(got, "+ ") {
+			b, _ := e.DecodeString(got[2:])
+			if msg, err = m.Next(b); err != nil {
+				t.Fatalf("%q: %v", b, err)
+			}
+			p.send(e.EncodeToString(msg) + "\r\n")
+			got = p.line()
+		}
+		if want := "a OK welcome"; (got == want) != tt.ok {
+			t.Errorf("%+v: %s", tt, got)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +41,8 @@ type session struct {
 	in   *esmtp.Reader
 	out  []byte
 	werr error
+
+	tlsConn *tls.Conn // sock under TLS, else nil
 
 	// Time limits: see network.Read.
 	idle     atomic.Bool // waits for a command between messages

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -32,7 +31,6 @@ type server struct {
 	cleanup *cleanup.Client
 	sasl    *dovecot.Client
 	tls     *tls.Config
-	tlsLeaf *x509.Certificate
 	tlsLvl  tlsconf.Level
 	limits  *limiter
 
@@ -191,9 +189,6 @@ func (s *server) openTLS(tables *lookup.Env) error {
 		return nil
 	}
 	s.tls = cfg
-	if len(cfg.Certificates) > 0 {
-		s.tlsLeaf = cfg.Certificates[0].Leaf
-	}
 	return nil
 }
 

@@ -55,7 +55,7 @@ func (s *session) handshake() bool {
 	if s.set.wrapper && s.over(evTLS, s.set.tlsRate, "New TLS session rate") {
 		return false
 	}
-	conn := tls.Server(s.raw, s.srv.tls)
+	conn := tlsconf.Accept(s.raw, s.srv.tls)
 	s.in.Reset((*network)(s)) // what was sent in plain text behind STARTTLS goes
 	s.raw.SetDeadline(time.Now().Add(s.set.tlsTimeout))
 	ctx, cancel := context.WithTimeout(s.ctx, s.set.tlsTimeout)
@@ -66,12 +66,12 @@ func (s *session) handshake() bool {
 		return false
 	}
 	s.raw.SetDeadline(time.Time{})
-	s.sock = conn
+	s.sock, s.tlsConn = conn, conn
 	cs := conn.ConnectionState()
 	f := &s.facts
 	var kx string
 	f.TLS = true
-	f.TLSProtocol, f.TLSCipher, f.TLSBits, kx = tlsconf.DescribeServer(cs, s.srv.tlsLeaf)
+	f.TLSProtocol, f.TLSCipher, f.TLSBits, kx = tlsconf.DescribeServer(cs, tlsconf.Leaf(conn))
 	trust := "Anonymous"
 	if len(cs.PeerCertificates) > 0 {
 		trust = s.clientCert(cs)
