@@ -52,6 +52,36 @@ func TestPlainAndLogin(t *testing.T) {
 	}
 }
 
+// Mechanisms with channel binding need a connection that has one.
+func TestClientPlus(t *testing.T) {
+	offered := []string{"PLAIN", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"}
+	o := &Offer{Mechanisms: offered}
+	if got := strings.Join(o.Usable(0), " "); got != "SCRAM-SHA-256 PLAIN" {
+		t.Error(got)
+	}
+	if _, err := NewClient("SCRAM-SHA-256-PLUS", "u", "p", o); err == nil {
+		t.Error("binding to nothing")
+	}
+	o.Bindings = Bindings{"tls-exporter": []byte("x"), "tls-server-end-point": []byte("y")}
+	if got := strings.Join(o.Usable(NoActive), " "); got != "SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS" {
+		t.Error(got)
+	}
+	for _, tt := range []struct{ mech, offered, want string }{
+		{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256-PLUS", "p=tls-exporter,,n=u,"},
+		{"SCRAM-SHA-256", "SCRAM-SHA-256", "y,,n=u,"},
+		{"SCRAM-SHA-256", "SCRAM-SHA-256 SCRAM-SHA-1-PLUS", "n,,n=u,"},
+	} {
+		o.Mechanisms = strings.Fields(tt.offered)
+		c, err := NewClient(tt.mech, "u", "p", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err := c.Start(); err != nil || !strings.HasPrefix(string(m), tt.want) {
+			t.Errorf("%+v: %q, %v", tt, m, err)
+		}
+	}
+}
+
 // An exchange with the server side of the library; a server that does not know
 // the password is found out.
 func TestScramClient(t *testing.T) {
