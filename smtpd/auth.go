@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"posthaste/pkg/esmtp"
+	"posthaste/pkg/proto/anvil"
 	"posthaste/pkg/sasl/dovecot"
 	"posthaste/pkg/tlsconf"
 )
@@ -96,7 +97,7 @@ func (s *session) auth(args string) bool {
 	if len(f) < 1 || len(f) > 2 {
 		return s.say(501, "5.5.4", "Syntax: AUTH mechanism")
 	}
-	if s.over(evAuth, s.set.authRate, "SMTP AUTH rate") {
+	if s.over(anvil.Auth, s.set.authRate, "SMTP AUTH rate") {
 		return s.say(450, "4.7.1", "Error: too many AUTH commands from "+s.facts.ClientAddr)
 	}
 	if s.set.forbidPipe && len(s.in.Buffered()) > 0 {

@@ -15,6 +15,7 @@ import (
 	"posthaste/pkg/esmtp"
 	"posthaste/pkg/lookup"
 	"posthaste/pkg/params"
+	"posthaste/pkg/proto/anvil"
 	"posthaste/pkg/proto/cleanup"
 	"posthaste/pkg/restrict"
 	"posthaste/pkg/sasl/dovecot"
@@ -32,7 +33,7 @@ type server struct {
 	sasl    *dovecot.Client
 	tls     *tls.Config
 	tlsLvl  tlsconf.Level
-	limits  *limiter
+	anvil   *anvil.Client
 
 	mynetworks, eventExcept, bareExcept, xclientHosts, xforwardHosts, saslExcept, fastFlush *lookup.List
 	forbidden, noop, mechFilter                                                             *lookup.List
@@ -82,7 +83,6 @@ type settings struct {
 	contentFilter                   string // content_filter; an access table's FILTER overrides it
 
 	connCount, connRate, msgRate, rcptRate, authRate, tlsRate int
-	rateUnit                                                  time.Duration
 	prefix4, prefix6                                          int
 
 	interfaces []netip.Prefix
@@ -115,8 +115,7 @@ func readSettings(env *service.Env) (*settings, error) {
 		connCount: params.SmtpdClientConnectionCountLimit.In(c), connRate: params.SmtpdClientConnectionRateLimit.In(c),
 		msgRate: params.SmtpdClientMessageRateLimit.In(c), rcptRate: params.SmtpdClientRecipientRateLimit.In(c),
 		authRate: params.SmtpdClientAuthRateLimit.In(c), tlsRate: params.SmtpdClientNewTlsSessionRateLimit.In(c),
-		rateUnit: params.AnvilRateTimeUnit.In(c),
-		prefix4:  params.SmtpdClientIpv4PrefixLength.In(c), prefix6: params.SmtpdClientIpv6PrefixLength.In(c),
+		prefix4: params.SmtpdClientIpv4PrefixLength.In(c), prefix6: params.SmtpdClientIpv6PrefixLength.In(c),
 		interfaces:    c.Interfaces(),
 		contentFilter: params.ContentFilter.In(c),
 		flags:         cleanup.External,

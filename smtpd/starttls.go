@@ -15,6 +15,7 @@ import (
 
 	"posthaste/pkg/esmtp"
 	"posthaste/pkg/maillog"
+	"posthaste/pkg/proto/anvil"
 	"posthaste/pkg/tlsconf"
 )
 
@@ -30,7 +31,7 @@ func (s *session) starttls(args string) bool {
 		return s.say(502, "5.5.1", "Error: command not implemented")
 	case s.srv.tls == nil:
 		return s.say(454, "4.7.0", "TLS not available due to local problem")
-	case s.over(evTLS, s.set.tlsRate, "New TLS session rate"):
+	case s.over(anvil.NewTLS, s.set.tlsRate, "New TLS session rate"):
 		return s.say(454, "4.7.0", "Error: too many new TLS sessions from "+s.facts.ClientAddr)
 	}
 	s.say(220, "2.0.0", "Ready to start TLS")
@@ -52,7 +53,7 @@ func (s *session) handshake() bool {
 		s.warnf("TLS is not available: dropping %s", s.client())
 		return false
 	}
-	if s.set.wrapper && s.over(evTLS, s.set.tlsRate, "New TLS session rate") {
+	if s.set.wrapper && s.over(anvil.NewTLS, s.set.tlsRate, "New TLS session rate") {
 		return false
 	}
 	conn := tlsconf.Accept(s.raw, s.srv.tls)

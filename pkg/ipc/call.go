@@ -52,13 +52,14 @@ type callConn struct {
 
 // Call sends a request and waits for its answer. Should a kept connection have
 // ended, the request is sent once more on a new one: a server may see it twice.
-func (c *Caller) Call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
+// Descriptors go along and stay the caller's.
+func (c *Caller) Call(ctx context.Context, typ byte, payload []byte, fds ...int) ([]byte, error) {
 	for {
 		k, fresh, err := c.get(ctx)
 		if err != nil {
 			return nil, err
 		}
-		b, err := k.call(ctx, typ, payload)
+		b, err := k.call(ctx, typ, payload, fds)
 		if err == nil || ctx.Err() != nil || fresh {
 			return b, err
 		}
@@ -166,7 +167,7 @@ func (k *callConn) read() {
 	k.mu.Unlock()
 }
 
-func (k *callConn) call(ctx context.Context, typ byte, payload []byte) ([]byte, error) {
+func (k *callConn) call(ctx context.Context, typ byte, payload []byte, fds []int) ([]byte, error) {
 	ch := make(chan []byte, 1)
 	k.mu.Lock()
 	if k.pending == nil {
@@ -178,7 +179,7 @@ func (k *callConn) call(ctx context.Context, typ byte, payload []byte) ([]byte, 
 	k.pending[seq] = ch
 	k.mu.Unlock()
 	k.c.SetWriteDeadline(time.Now().Add(callTimeout))
-	if err := k.c.WriteFrame(typ, append(binary.AppendUvarint(nil, seq), payload...)); err != nil {
+	if err := k.c.WriteFrame(typ, append(binary.AppendUvarint(nil, seq), payload...), fds...); err != nil {
 		return nil, err
 	}
 	select {

@@ -51,7 +51,7 @@ type Role struct {
 // Table has a row for every daemon.
 var Table = []Role{
 	{Program: "smtpd", As: SMTPServer, Read: tables,
-		Dial:    []string{"public/cleanup", "public/qmgr", "private/auth", "private/resolver"},
+		Dial:    []string{"public/cleanup", "public/qmgr", "private/auth", "private/anvil", "private/resolver"},
 		Callers: []string{"postscreen"}},
 	{Program: "cleanup", As: Queue, Read: tables, Write: []string{"$queue_directory/incoming", "$queue_directory/hold"},
 		Dial:    []string{"public/qmgr"},
@@ -66,6 +66,7 @@ var Table = []Role{
 		Callers: []string{"setgid"}},
 	{Program: "bounce", As: Queue, Read: tables, Dial: []string{"public/cleanup"}, Callers: []string{"qmgr", "cleanup"}},
 	{Program: "error", As: Null, Callers: []string{"qmgr"}},
+	{Program: "anvil", As: Null, Callers: []string{"smtpd", "login"}},
 	{Program: "discard", As: Null, Callers: []string{"qmgr"}},
 	{Program: "smtp", As: SMTPClient, Read: append([]string{"/etc/ssl", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"}, tables...),
 		Dial: []string{"private/resolver"}, Callers: []string{"qmgr"}, Network: true},
@@ -78,7 +79,7 @@ var Table = []Role{
 	// Before it gives up master's rights it opens /etc/passwd and /etc/shadow, each
 	// once; to open them again takes a new process.
 	{Program: "shadow", As: Shadow, Callers: []string{"auth"}},
-	{Program: "login", As: Login, Read: tables, Dial: []string{"private/auth", "private/session"}},
+	{Program: "login", As: Login, Read: tables, Dial: []string{"private/auth", "private/session", "private/anvil"}},
 	{Program: "imapd", As: MailUser, Read: []string{"/"}, Write: []string{"/"}},
 	{Program: "pop3d", As: MailUser, Read: []string{"/"}, Write: []string{"/"}},
 	{Program: "resolver", As: Resolver, Read: []string{"/etc/hosts", "/etc/resolv.conf"}, Callers: []string{"smtpd", "smtp", "lmtp"}, Network: true},

@@ -95,13 +95,13 @@ func TestBindings(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		what   string
-		client tls.Config
+		client *tls.Config
 		want   []string
 	}{
-		{"TLS 1.3", tls.Config{}, []string{"tls-exporter", "tls-server-end-point"}},
-		{"TLS 1.2", tls.Config{MaxVersion: tls.VersionTLS12}, []string{"tls-exporter", "tls-server-end-point", "tls-unique"}},
-		{"RSA", tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}}, []string{"tls-exporter", "tls-server-end-point", "tls-unique"}},
-		{"SNI", tls.Config{ServerName: "other.example"}, []string{"tls-exporter", "tls-server-end-point"}},
+		{"TLS 1.3", &tls.Config{}, []string{"tls-exporter", "tls-server-end-point"}},
+		{"TLS 1.2", &tls.Config{MaxVersion: tls.VersionTLS12}, []string{"tls-exporter", "tls-server-end-point", "tls-unique"}},
+		{"RSA", &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}}, []string{"tls-exporter", "tls-server-end-point", "tls-unique"}},
+		{"SNI", &tls.Config{ServerName: "other.example"}, []string{"tls-exporter", "tls-server-end-point"}},
 	} {
 		tt.client.InsecureSkipVerify = true
 		tt.client.ClientSessionCache = tls.NewLRUClientSessionCache(1)
@@ -109,7 +109,7 @@ func TestBindings(t *testing.T) {
 			tt.client.ServerName = "mail.example"
 		}
 		for i := range 2 {
-			ours, theirs, leaf := connect(&tt.client)
+			ours, theirs, leaf := connect(tt.client)
 			if i == 1 && !theirs.DidResume {
 				t.Errorf("%s: not resumed", tt.what)
 			}
