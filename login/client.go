@@ -61,6 +61,7 @@ type client struct {
 	refused      bool // a password came in plain text and was not looked at
 	unfinished   bool // an exchange was given up by the client
 	handed       bool
+	over         bool // logged in, but once too often
 	bad          int
 	note         string
 	why          string // why it ends
@@ -130,6 +131,11 @@ func (c *client) reasonOf(err error) string {
 }
 
 func (c *client) logEnd(err error) {
+	if c.over {
+		// Not the line of a failed login, which fail2ban would take it for.
+		c.srv.log.Event(maillog.LoginEnd{Service: c.srv.protocol, Why: c.why, LoginPeer: c.peer()})
+		return
+	}
 	secs := int(time.Since(c.start) / time.Second)
 	e := maillog.LoginEnd{Service: c.srv.protocol, Why: c.reasonOf(err), LoginPeer: c.peer()}
 	switch {
@@ -282,7 +288,7 @@ func (c *client) attempt(mech string, initial []byte, ask func(challenge []byte)
 		c.refused = true
 		return insecure, "", ""
 	}
-	if !c.srv.waiting.mayTry(c.key) {
+	if !c.mayTry() {
 		return later, "", ""
 	}
 	c.asking.Store(true)
@@ -337,7 +343,7 @@ func (c *client) attempt(mech string, initial []byte, ask func(challenge []byte)
 		return trouble, "", printable(res.Reason)
 	}
 	c.attempts++
-	c.srv.waiting.failed(c.key)
+	c.failed()
 	return denied, "", printable(res.Reason)
 }
 

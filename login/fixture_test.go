@@ -27,6 +27,7 @@ import (
 	"posthaste/pkg/ipc"
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/params"
+	"posthaste/pkg/proto/anvil"
 	"posthaste/pkg/proto/session"
 	"posthaste/pkg/sasl"
 	"posthaste/pkg/sasl/dovecot"
@@ -37,12 +38,13 @@ import (
 // fixture is a login with an auth that knows anna:secret, and a master whose
 // session programs greet and echo lines in capitals.
 type fixture struct {
-	scram   []string // SCRAM mechanisms on offer
-	t       testing.TB
-	srv     *server
-	addr    string
-	sockets string
-	users   *passwd.File // for SCRAM
+	counters *anvil.Counters
+	scram    []string // SCRAM mechanisms on offer
+	t        testing.TB
+	srv      *server
+	addr     string
+	sockets  string
+	users    *passwd.File // for SCRAM
 
 	mu    sync.Mutex
 	lines []string
@@ -115,6 +117,11 @@ func (f *fixture) open(o *session.Open, fd int) error {
 		return errors.New("no room")
 	}
 	f.opens = append(f.opens, o)
+	lease := func() {}
+	if o.Lease {
+		l := *o
+		lease = l.CloseLease
+	}
 	file := os.NewFile(uintptr(fd), "session")
 	c, err := net.FileConn(file)
 	file.Close()
@@ -122,7 +129,7 @@ func (f *fixture) open(o *session.Open, fd int) error {
 		f.t.Error(err)
 		return nil
 	}
-	go echo(c, o)
+	go func() { defer lease(); echo(c, o) }()
 	return nil
 }
 
@@ -211,7 +218,7 @@ func start(t testing.TB, args, extra string) (*fixture, *tls.Config) {
 	dir := t.TempDir()
 	pool := certificate(t, dir)
 	f := &fixture{t: t, sockets: dir, ended: make(chan struct{}, 10000)}
-	text := "myhostname = mail.test\nlogin_tls_cert_file = " + dir + "/cert.pem\nlogin_tls_key_file = " + dir + "/key.pem\n" + extra
+	text := "myhostname = mail.test\nmail_max_userip_connections = 0\nlogin_tls_cert_file = " + dir + "/cert.pem\nlogin_tls_key_file = " + dir + "/key.pem\n" + extra
 	if err := os.WriteFile(filepath.Join(dir, "main.cf"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +226,7 @@ func start(t testing.TB, args, extra string) (*fixture, *tls.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.srv = &server{auth: dovecot.NewClient(dir + "/auth"), sessions: session.NewClient(dir + "/session")}
+	f.srv = &server{auth: dovecot.NewClient(dir + "/auth"), sessions: session.NewClient(dir + "/session"), anvil: anvil.NewClient(dir + "/anvil")}
 	env := &service.Env{Config: cfg, Log: maillog.New("postfix/login", f), Program: "login", Args: strings.Fields(args)}
 	if err := f.srv.open(env); err != nil {
 		t.Fatal(err)
@@ -230,6 +237,8 @@ func start(t testing.TB, args, extra string) (*fixture, *tls.Config) {
 	if f.users, err = passwd.Open(dir+"/users", nil); err != nil {
 		t.Fatal(err)
 	}
+	f.counters = anvil.NewCounters(time.Minute, nil)
+	listen(t, dir+"/anvil", func(c net.Conn) { f.counters.Serve(context.Background(), c, nil, nil) })
 	listen(t, dir+"/auth", func(c net.Conn) { (&dovecot.Server{Handler: f}).Serve(context.Background(), c) })
 	listen(t, dir+"/session", func(nc net.Conn) {
 		if c, err := ipc.Accept(nc, session.Protocol, 5*time.Second); err == nil {
@@ -256,7 +265,14 @@ func start(t testing.TB, args, extra string) (*fixture, *tls.Config) {
 			})
 		}
 	}()
-	t.Cleanup(func() { l.Close(); cancel(); wg.Wait(); f.srv.auth.Close(); f.srv.sessions.Close() })
+	t.Cleanup(func() {
+		l.Close()
+		cancel()
+		wg.Wait()
+		f.srv.auth.Close()
+		f.srv.anvil.Close()
+		f.srv.sessions.Close()
+	})
 	return f, &tls.Config{RootCAs: pool, ServerName: "mail.test"}
 }
 

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -531,9 +532,7 @@ func TestFlood(t *testing.T) {
 }
 
 func TestRegistry(t *testing.T) {
-	now := time.Unix(1000, 0)
-	r := newRegistry(10, 3, 2, time.Minute)
-	r.now = func() time.Time { return now }
+	r := newRegistry(10, 3)
 	mk := func(addr string) *client {
 		a, b := net.Pipe()
 		t.Cleanup(func() { a.Close(); b.Close() })
@@ -567,22 +566,56 @@ func TestRegistry(t *testing.T) {
 	if !c.evicted.Load() {
 		t.Error("a full process closed nobody")
 	}
-	k := clientKey(netip.MustParseAddr("192.0.2.1"))
-	for i := range 2 {
-		if !r.mayTry(k) {
-			t.Error("blocked after", i)
+}
+
+// TestUserLimit: sessions of a user from one address are counted whether login
+// stays with them or not, and the end of one makes room.
+func TestUserLimit(t *testing.T) {
+	f, cfg := start(t, "protocol=imap", "mail_max_userip_connections = 2\n")
+	login := func(secure bool) *peer {
+		p := f.dial()
+		p.line()
+		if secure {
+			p.send("s STARTTLS\r\n")
+			p.line()
+			p.startTLS(cfg)
 		}
-		r.failed(k)
+		p.send("a LOGIN anna \"secret word\"\r\n")
+		return p
 	}
-	if r.mayTry(k) || !r.mayTry(clientKey(netip.MustParseAddr("192.0.2.2"))) {
-		t.Error("limit of failures")
+	const no = "a NO [LIMIT] Maximum number of connections from user+IP exceeded (mail_max_userip_connections=2)"
+	for _, secure := range []bool{false, true} {
+		a, b := login(secure), login(!secure)
+		for _, p := range []*peer{a, b} {
+			if got := p.line(); got != "a OK welcome" {
+				t.Fatalf("TLS %v: %s", secure, got)
+			}
+		}
+		for _, s := range []bool{false, true} {
+			p := login(s)
+			if got := p.line(); got != no {
+				t.Errorf("third, TLS %v: %s", s, got)
+			}
+			if got := p.line(); !strings.HasPrefix(got, "* BYE Maximum number") {
+				t.Errorf("third, TLS %v: %s", s, got)
+			}
+		}
+		a.send("QUIT\r\n")
+		b.send("QUIT\r\n")
+		a.c.Close()
+		b.c.Close()
+		for deadline := time.Now().Add(20 * time.Second); f.counters.Peek("imap:anna:127.0.0.1") > 0; {
+			if time.Now().After(deadline) {
+				t.Fatal("sessions that are over are still counted")
+			}
+			runtime.Gosched()
+		}
 	}
-	now = now.Add(time.Minute)
-	if !r.mayTry(k) {
-		t.Error("still blocked after the time unit")
+	for range 4 {
+		<-f.ended
 	}
-	if n := newRegistry(0, 0, 0, 0); !n.mayTry(k) {
-		t.Error("0 means no limit")
+	if l := f.log(); !strings.Contains(l, "imap-login: Disconnected: Maximum number of connections from user+IP exceeded (mail_max_userip_connections=2): user=<anna>, method=PLAIN, rip=127.0.0.1") {
+		t.Error(l)
 	}
 }
 

@@ -11,12 +11,12 @@
 // password, and hears yes or no. With yes it hears user ID, group ID and home
 // directory too.
 //
-// Hashes are yescrypt, SHA-512-crypt, SHA-256-crypt and bcrypt, as crypt(5)
+// Hashes are yescrypt, SHA-512-crypt, SHA-256-crypt and bcrypt, as the C library
 // writes them. A hash that begins with "!" or "*" fits no password, and an empty
 // one does not either. An account is closed from the day of its expiration on;
 // a password that has expired, or that must be changed at the next login, does
 // not open the account until it was changed, since mail protocols have no way
-// to do so. These are the rules of pam_unix(8). Accounts with user ID 0 are never
+// to do so. These are the rules of pam_unix. Accounts with user ID 0 are never
 // let in.
 //
 // Only the files are asked, no name service and no PAM: accounts in LDAP or
@@ -28,7 +28,7 @@
 // Shadow opens the two files with the rights of master(8) and gives these up
 // before it serves anybody: it runs under a user of its own that owns nothing,
 // can open no file and reach no socket. Only auth's user may ask it. A file that
-// was replaced, as passwd(1) does, it cannot open again: master then starts a
+// was replaced, as the passwd command does, it cannot open again: master then starts a
 // successor, which does, and the question is put to that. No question is
 // answered from old files.
 //

@@ -27,7 +27,7 @@ func instance(t *testing.T, main, master string, files map[string]string) string
 			t.Fatal(err)
 		}
 	}
-	for _, p := range []string{"smtpd", "cleanup", "qmgr", "bounce", "pickup", "showq", "error", "local", "virtual", "smtp", "lmtp", "discard", "pipe"} {
+	for _, p := range []string{"smtpd", "cleanup", "qmgr", "bounce", "pickup", "showq", "error", "local", "virtual", "smtp", "lmtp", "discard", "pipe", "anvil"} {
 		put("libexec/"+p, "#!/bin/sh\n", 0o755)
 	}
 	put("libexec/data", "", 0o644)

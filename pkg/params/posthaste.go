@@ -24,6 +24,7 @@ var (
 	ImapdCreateFolders           = config.String{Name: "imapd_create_folders", Default: "Drafts, Junk, Sent, Trash", Note: "folders that a user's first IMAP login makes, each with the special use of its name (Archive, Drafts, Junk, Sent, Trash)"}
 	ImapdIdleNotifyInterval      = config.Time{Name: "imapd_idle_notify_interval", Default: "2m", Unit: 's', Note: "how often a client in IDLE gets a sign of life, which keeps address translation from forgetting its connection; 0 for never"}
 	ImapdTimeout                 = config.Time{Name: "imapd_timeout", Default: "30m", Unit: 's', Min: 60, Note: "how long an IMAP session may say nothing before imapd(8) ends it; RFC 9051 asks for 30 minutes or more"}
+	MailMaxUseripConnections     = config.Int{Name: "mail_max_userip_connections", Default: "10", Note: "IMAP sessions, and POP3 sessions, that a user may have from one client address at a time; 0 for no limit"}
 	MaillogJson                  = config.Bool{Name: "maillog_json", Default: "no", Note: "write each log event as one JSON object instead of Postfix's line"}
 	Pop3dTimeout                 = config.Time{Name: "pop3d_timeout", Default: "600s", Unit: 's', Min: 1, Note: "how long a POP3 client may be silent after login; RFC 1939 wants ten minutes at least"}
 	QueueSyncfs                  = config.String{Name: "queue_syncfs", Default: "auto", MinLen: 1, Note: "whether many messages that arrive at the same time are made durable by one syncfs: auto (if the queue's file system, ext4 with a journal or xfs, holds nothing but mail), yes or no"}

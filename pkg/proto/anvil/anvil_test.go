@@ -66,7 +66,7 @@ func (w *world) conns(ident string, n int) {
 	w.t.Helper()
 	var got int
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if got = w.a.event(ident, Connect, false).Count; got == n {
+		if got = w.a.Peek(ident); got == n {
 			return
 		}
 	}

@@ -124,6 +124,9 @@ func (a *Counters) event(ident string, e Event, add bool) Reply {
 	return Reply{c.conns, a.count(c, ident, e)}
 }
 
+// Peek returns how many connections an ident has.
+func (a *Counters) Peek(ident string) int { return a.event(ident, Connect, false).Count }
+
 // Take returns the statistics and begins new ones.
 func (a *Counters) Take() Statistics {
 	a.mu.Lock()
