@@ -66,19 +66,15 @@ func main() {
 				env.Log.Warningf("%s service: %v", env.Service, err)
 			}
 		},
-		Run: func(ctx context.Context, env *service.Env) error {
+		Run: func(_ context.Context, env *service.Env) error {
 			tick := time.NewTicker(params.AnvilStatusUpdateTime.In(env.Config))
 			defer tick.Stop()
-			for {
-				select {
-				case <-tick.C:
-				case <-env.Draining():
-					logStatistics(env.Log, counters.Take(), unit)
-					return nil
-				}
+			for range tick.C {
 				logStatistics(env.Log, counters.Take(), unit)
 			}
+			return nil
 		},
+		Drain: func(env *service.Env) { logStatistics(env.Log, counters.Take(), unit) },
 	})
 }
 

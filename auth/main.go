@@ -47,7 +47,7 @@
 // Auth runs under a user of its own and opens the password file before it
 // gives up master's rights; of /etc/shadow it hears shadow's verdicts only. It answers names that do not exist as slowly as
 // wrong passwords, and both only after auth_failure_delay, which doubles with
-// each failure of the same client or for the same name, up to eight times; who
+// each failure of the same client or for the same name, up to four times; who
 // gives the right password does not wait. The number of hashes that are computed
 // at a time is the number of processors. A client that could bind its login to the TLS
 // connection, but says that it was not offered to, is refused: somebody between

@@ -269,6 +269,7 @@ func (x *Exchange) line(q Request) string {
 	if q.Secured {
 		f = append(f, "secured")
 	}
+	f = append(f, "final-resp-ok")
 	for _, kind := range slices.Sorted(maps.Keys(q.Bindings)) {
 		f = append(f, "cbind="+kind+":"+encode64(q.Bindings[kind]))
 	}

@@ -94,6 +94,9 @@ type Request struct {
 	// "session", which is what Dovecot's programs call their identifier of a
 	// connection.
 	Program string
+	// FinalOK, for servers, says that the client takes the mechanism's last words
+	// together with success, as our own client does. Postfix and Exim do not.
+	FinalOK bool
 	// Bindings are the channel bindings of the client's connection, if it was
 	// offered mechanisms that need them.
 	Bindings sasl.Bindings

@@ -69,6 +69,9 @@ type serverExchange struct {
 	s    sasl.Server
 	busy bool
 	gone bool // cancelled
+	// ok is the answer that waits until the client has acknowledged the mechanism's
+	// last words, for peers that cannot take both together.
+	ok string
 }
 
 // Serve speaks with one client until it leaves, breaks the protocol or ctx
@@ -218,6 +221,12 @@ func (sc *serverConn) request(f []string) error {
 		if x.busy || len(f) < 3 {
 			return ErrProtocol
 		}
+		if x.ok != "" {
+			delete(sc.open, id)
+			sc.wg.Go(func() { sc.write(x.ok) })
+			sc.idle()
+			return nil
+		}
 		var err error
 		if msg, err = decode64(f[2]); err != nil {
 			return err
@@ -260,6 +269,13 @@ func (sc *serverConn) step(id string, x *serverExchange, msg []byte) {
 	}
 	sc.mu.Lock()
 	gone := x.gone
+	if err == nil && challenge != nil && !x.q.FinalOK && !gone {
+		x.ok = join(append([]string{"OK", id, "user=" + user}, out.Fields...)...)
+		x.busy = false
+		sc.mu.Unlock()
+		sc.write(join("CONT", id, encode64(challenge)))
+		return
+	}
 	sc.mu.Unlock()
 	defer func() {
 		sc.mu.Lock()
@@ -300,6 +316,9 @@ func parseRequest(f []string) (q Request, err error) {
 		}
 		if i > 0 && (x == "secured" || strings.HasPrefix(x, "secured=")) {
 			q.Secured = true
+		}
+		if i > 0 && x == "final-resp-ok" {
+			q.FinalOK = true
 		}
 		if b, ok := strings.CutPrefix(x, "cbind="); ok && i > 0 {
 			if err := q.bind(b); err != nil {
