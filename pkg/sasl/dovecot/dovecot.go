@@ -95,7 +95,7 @@ type Request struct {
 	// connection.
 	Program string
 	// FinalOK, for servers, says that the client takes the mechanism's last words
-	// together with success, as our own client does. Postfix and Exim do not.
+	// together with success, as our own client does. Postfix does not.
 	FinalOK bool
 	// Bindings are the channel bindings of the client's connection, if it was
 	// offered mechanisms that need them.
