@@ -138,6 +138,9 @@ func (a *auth) open(env *service.Env) (err error) {
 			return fmt.Errorf("auth_databases: unknown database %q: want passwd-file, shadow or both", name)
 		}
 	}
+	if len(a.dbs) == 0 {
+		return errors.New("auth_databases: names no database")
+	}
 	return nil
 }
 

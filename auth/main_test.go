@@ -136,7 +136,7 @@ func TestAttempts(t *testing.T) {
 }
 
 func TestBadConfiguration(t *testing.T) {
-	for text, want := range map[string]string{"auth_mechanisms = plain, telepathy\n": "telepathy", "auth_databases = pam\n": `unknown database "pam"`} {
+	for text, want := range map[string]string{"auth_mechanisms = plain, telepathy\n": "telepathy", "auth_databases = pam\n": `unknown database "pam"`, "auth_databases = ,\n": "names no database"} {
 		dir := t.TempDir()
 		os.WriteFile(filepath.Join(dir, "main.cf"), []byte(text), 0o600)
 		cfg, err := config.Load(config.Options{Dir: dir, Known: params.All, Program: "auth"})
