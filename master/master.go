@@ -115,7 +115,7 @@ func (m *master) configure(cfg *config.Config) error {
 		}
 		return err
 	}
-	entries := append(f.Entries, implied(cfg, f.Entries)...)
+	entries := append(f.Entries, implied(cfg, slices.Concat(f.Entries, f.Disabled))...)
 	for _, e := range entries {
 		if builtin[e.Command] || builtinName[e.Name] {
 			continue
@@ -186,7 +186,8 @@ func (m *master) configure(cfg *config.Config) error {
 // implied returns the services that the others cannot do without and that a
 // master.cf written for Postfix does not have: resolver; anvil, which an old
 // Posthaste's lacks; auth where there are users to serve (elsewhere private/auth
-// may be Dovecot's), and shadow where they are the system's.
+// may be Dovecot's), and shadow where they are the system's. What is disabled
+// (master_service_disable) counts as being there.
 func implied(cfg *config.Config, entries []mastercf.Entry) (l []mastercf.Entry) {
 	need := func(name string) {
 		if !slices.ContainsFunc(entries, func(e mastercf.Entry) bool { return e.Name == name && e.Type == "unix" }) {

@@ -106,6 +106,9 @@ func (c *Caller) get(ctx context.Context) (k *callConn, fresh bool, err error) {
 	if c.conn != nil {
 		return c.conn, false, nil
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, false, err // while others tried
+	}
 	timeout := callTimeout
 	if d, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(d))

@@ -174,6 +174,30 @@ func TestAway(t *testing.T) {
 	}
 }
 
+// An anvil that does not answer makes nobody wait twice, however many ask.
+func TestSilent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "anvil")
+	l, err := net.Listen("unix", path) // whose backlog takes connections
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := NewClient(path)
+	var wg sync.WaitGroup
+	start := time.Now()
+	for range 50 {
+		wg.Go(func() {
+			if _, _, ok := c.Connect(context.Background(), "x"); ok {
+				t.Error("counted by nobody")
+			}
+		})
+	}
+	wg.Wait()
+	if d := time.Since(start); d > 10*patience { // one after the other they would take 50
+		t.Errorf("50 clients waited %v", d)
+	}
+}
+
 // FuzzAnvilProtocol holds that what decodes encodes to something that decodes to
 // the same.
 func FuzzAnvilProtocol(f *testing.F) {

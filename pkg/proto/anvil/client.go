@@ -69,7 +69,13 @@ func (c *Client) again() {
 		c.mu.Lock()
 		n := len(c.open)
 		c.mu.Unlock()
-		if n == 0 || c.caller.Connect(context.Background()) == nil {
+		if n == 0 {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		err := c.caller.Connect(ctx)
+		cancel()
+		if err == nil {
 			return
 		}
 	}
