@@ -3,6 +3,7 @@ package system
 import (
 	"bufio"
 	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"strings"
@@ -42,8 +43,8 @@ func setShadow(t *testing.T, user, rest string) {
 	}
 }
 
-// readMail logs in by IMAP or POP3 under TLS and returns the server's verdict.
-func readMail(t *testing.T, s *harness.System, port int, user, password string) string {
+// logIn logs in by IMAP, POP3 or SMTP under TLS and returns the server's verdict.
+func logIn(t *testing.T, s *harness.System, port int, user, password string) string {
 	t.Helper()
 	c, err := tls.Dial("tcp", s.Addr(port), s.TLS())
 	if err != nil {
@@ -60,6 +61,13 @@ func readMail(t *testing.T, s *harness.System, port int, user, password string) 
 		return strings.TrimSpace(l)
 	}
 	line()
+	if port == 465 {
+		fmt.Fprint(c, "EHLO c\r\n")
+		for strings.HasPrefix(line(), "250-") {
+		}
+		fmt.Fprintf(c, "AUTH PLAIN %s\r\n", base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password)))
+		return line()
+	}
 	if port == 995 {
 		fmt.Fprintf(c, "USER %s\r\nPASS %s\r\n", user, password)
 		line()
@@ -85,16 +93,16 @@ func TestSystemUsers(t *testing.T) {
 	s.Start()
 	ok := func(user, password string) {
 		t.Helper()
-		for _, port := range []int{993, 995} {
-			if got := readMail(t, s, port, user, password); !strings.HasPrefix(got, "a OK") && !strings.HasPrefix(got, "+OK") {
+		for _, port := range []int{993, 995, 465} {
+			if got := logIn(t, s, port, user, password); !strings.HasPrefix(got, "a OK") && !strings.HasPrefix(got, "+OK") && !strings.HasPrefix(got, "235 ") {
 				t.Errorf("%s with %q at port %d: %s", user, password, port, got)
 			}
 		}
 	}
 	no := func(user, password string) {
 		t.Helper()
-		for _, port := range []int{993, 995} {
-			if got := readMail(t, s, port, user, password); !strings.HasPrefix(got, "a NO [AUTHENTICATIONFAILED]") && !strings.HasPrefix(got, "-ERR [AUTH]") {
+		for _, port := range []int{993, 995, 465} {
+			if got := logIn(t, s, port, user, password); !strings.HasPrefix(got, "a NO [AUTHENTICATIONFAILED]") && !strings.HasPrefix(got, "-ERR [AUTH]") && !strings.HasPrefix(got, "535 ") {
 				t.Errorf("%s with %q at port %d: %s", user, password, port, got)
 			}
 		}
