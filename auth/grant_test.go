@@ -145,7 +145,7 @@ func TestGrant(t *testing.T) {
 func TestPenalties(t *testing.T) {
 	now := time.Unix(1000, 0)
 	p := penalties{base: 2 * time.Second, now: func() time.Time { return now }}
-	for i, want := range []time.Duration{2, 4, 8, 16, 16} {
+	for i, want := range []time.Duration{2, 4, 8, 8, 8} {
 		if got := p.failed("192.0.2.1", fmt.Sprint("u", i)); got != want*time.Second {
 			t.Errorf("failure %d of a client: %v, want %vs", i+1, got, want)
 		}

@@ -93,7 +93,11 @@ func TestMechanismsOnOffer(t *testing.T) {
 	}
 	crypt := "old:$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5\n"
 	for _, c := range []struct{ users, extra, want string }{
-		{"a:" + h + "\n", "", "PLAIN LOGIN SCRAM-SHA-256"},
+		{"a:" + h + "\n", "", "PLAIN LOGIN SCRAM-SHA-256-PLUS SCRAM-SHA-256"},
+		{"a:{PLAIN}x\n", "", "PLAIN LOGIN SCRAM-SHA-256-PLUS SCRAM-SHA-256 SCRAM-SHA-1-PLUS SCRAM-SHA-1"},
+		{"a:{PLAIN}x\n", "auth_databases = passwd-file, shadow\n", "PLAIN LOGIN"},
+		{"a:{PLAIN}x\n", "auth_databases = shadow\n", "PLAIN LOGIN"},
+		{"a:{SCRAM-SHA-1}4096,QSXCR+Q6sek8bf92,6dlGYMOdZcOPutkcNY8U2g7vK9Y=,D+CSWLOshSulAsxiupA+qs2/fTE=\n", "", "PLAIN LOGIN SCRAM-SHA-1-PLUS SCRAM-SHA-1"},
 		{"a:" + h + "\n" + crypt, "", "PLAIN LOGIN"},
 		{"a:" + h + "\n", "auth_mechanisms = scram-sha-256\n", "SCRAM-SHA-256"},
 	} {
@@ -119,7 +123,7 @@ func TestAttempts(t *testing.T) {
 			t.Errorf("%q: %+v %v", in, r, err)
 		}
 	}
-	if _, r, err := c.Start(ctx, dovecot.Request{Mech: "SCRAM-SHA-1"}); err != nil || r.OK || !r.Done {
+	if _, r, err := c.Start(ctx, dovecot.Request{Mech: "CRAM-MD5"}); err != nil || r.OK || !r.Done {
 		t.Errorf("%+v %v", r, err)
 	}
 	lg.mu.Lock()
@@ -132,13 +136,15 @@ func TestAttempts(t *testing.T) {
 }
 
 func TestBadConfiguration(t *testing.T) {
-	dir := t.TempDir()
-	os.WriteFile(filepath.Join(dir, "main.cf"), []byte("auth_mechanisms = plain, telepathy\n"), 0o600)
-	cfg, err := config.Load(config.Options{Dir: dir, Known: params.All, Program: "auth"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := (&auth{}).open(&service.Env{Config: cfg}); err == nil || !strings.Contains(err.Error(), "telepathy") {
-		t.Error(err)
+	for text, want := range map[string]string{"auth_mechanisms = plain, telepathy\n": "telepathy", "auth_databases = pam\n": `unknown database "pam"`, "auth_databases = ,\n": "names no database"} {
+		dir := t.TempDir()
+		os.WriteFile(filepath.Join(dir, "main.cf"), []byte(text), 0o600)
+		cfg, err := config.Load(config.Options{Dir: dir, Known: params.All, Program: "auth"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := (&auth{}).open(&service.Env{Config: cfg}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Error(err)
+		}
 	}
 }

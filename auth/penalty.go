@@ -10,8 +10,9 @@ import (
 const (
 	// penaltyLife is how long a failure counts.
 	penaltyLife = 5 * time.Minute
-	// penaltyDoublings bounds the growth of the delay.
-	penaltyDoublings = 3
+	// penaltyDoublings bounds the growth of the delay: Postfix, as a client, waits for
+	// 10 seconds.
+	penaltyDoublings = 2
 	// maxPenalties bounds what is remembered; beyond it the oldest half goes.
 	maxPenalties = 20000
 )

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/sasl/dovecot"
+	"posthaste/pkg/tlsconf"
 )
 
 const (
@@ -59,6 +61,7 @@ type client struct {
 	refused      bool // a password came in plain text and was not looked at
 	unfinished   bool // an exchange was given up by the client
 	handed       bool
+	over         bool // logged in, but once too often
 	bad          int
 	note         string
 	why          string // why it ends
@@ -128,6 +131,11 @@ func (c *client) reasonOf(err error) string {
 }
 
 func (c *client) logEnd(err error) {
+	if c.over {
+		// Not the line of a failed login, which fail2ban would take it for.
+		c.srv.log.Event(maillog.LoginEnd{Service: c.srv.protocol, Why: c.why, LoginPeer: c.peer()})
+		return
+	}
 	secs := int(time.Since(c.start) / time.Second)
 	e := maillog.LoginEnd{Service: c.srv.protocol, Why: c.reasonOf(err), LoginPeer: c.peer()}
 	switch {
@@ -181,7 +189,7 @@ func (c *client) flush() error {
 // handshake makes the connection a TLS one. What was received in plain text and
 // not read yet is thrown away.
 func (c *client) handshake() error {
-	t := tls.Server(c.raw, c.srv.tls)
+	t := tlsconf.Accept(c.raw, c.srv.tls)
 	if err := t.HandshakeContext(c.ctx); err != nil {
 		c.note = "TLS handshaking: SSL_accept() failed: " + err.Error()
 		if timedOut(err) {
@@ -240,7 +248,7 @@ func (c *client) mechanisms() (names []string, plain bool, err error) {
 		return nil, false, err
 	}
 	for _, m := range l {
-		if m.Anonymous || m.Plaintext && !c.plaintextAllowed() {
+		if m.Anonymous || m.Plaintext && !c.plaintextAllowed() || !m.Usable(c.tls != nil) {
 			continue
 		}
 		names = append(names, m.Name)
@@ -280,7 +288,7 @@ func (c *client) attempt(mech string, initial []byte, ask func(challenge []byte)
 		c.refused = true
 		return insecure, "", ""
 	}
-	if !c.srv.waiting.mayTry(c.key) {
+	if !c.mayTry() {
 		return later, "", ""
 	}
 	c.asking.Store(true)
@@ -288,6 +296,13 @@ func (c *client) attempt(mech string, initial []byte, ask func(challenge []byte)
 	q := dovecot.Request{Mech: mech, Service: c.srv.protocol, Program: c.srv.program, Secured: c.secured(), Initial: initial,
 		RemoteIP: c.remote.Addr().String(), RemotePort: strconv.Itoa(int(c.remote.Port())),
 		LocalIP: c.local.Addr().String(), LocalPort: strconv.Itoa(int(c.local.Port()))}
+	if c.tls != nil && strings.HasPrefix(mech, "SCRAM-") {
+		offered, _, _ := c.mechanisms()
+		if slices.ContainsFunc(offered, func(m string) bool { return strings.HasSuffix(m, "-PLUS") }) {
+			cs := c.tls.ConnectionState()
+			q.Bindings = tlsconf.Bindings(&cs, tlsconf.Leaf(c.tls))
+		}
+	}
 	ctx, cancel := context.WithTimeout(c.ctx, authTimeout)
 	x, res, err := c.srv.auth.Start(ctx, q)
 	cancel()
@@ -328,7 +343,7 @@ func (c *client) attempt(mech string, initial []byte, ask func(challenge []byte)
 		return trouble, "", printable(res.Reason)
 	}
 	c.attempts++
-	c.srv.waiting.failed(c.key)
+	c.failed()
 	return denied, "", printable(res.Reason)
 }
 

@@ -27,6 +27,7 @@ import (
 	"posthaste/pkg/ipc"
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/params"
+	"posthaste/pkg/proto/anvil"
 	"posthaste/pkg/proto/session"
 	"posthaste/pkg/sasl"
 	"posthaste/pkg/sasl/dovecot"
@@ -37,11 +38,13 @@ import (
 // fixture is a login with an auth that knows anna:secret, and a master whose
 // session programs greet and echo lines in capitals.
 type fixture struct {
-	t       testing.TB
-	srv     *server
-	addr    string
-	sockets string
-	users   *passwd.File // for SCRAM
+	counters *anvil.Counters
+	scram    []string // SCRAM mechanisms on offer
+	t        testing.TB
+	srv      *server
+	addr     string
+	sockets  string
+	users    *passwd.File // for SCRAM
 
 	mu    sync.Mutex
 	lines []string
@@ -79,13 +82,18 @@ func (f *fixture) Scram(string, string) (sasl.ScramKeys, error) {
 func (f *fixture) Mechs() []dovecot.Mech {
 	a, _ := dovecot.MechByName("PLAIN")
 	b, _ := dovecot.MechByName("LOGIN")
-	return []dovecot.Mech{a, b}
-}
-func (f *fixture) Begin(q *dovecot.Request) (sasl.Server, bool) {
-	if q.Mech == "SCRAM-SHA-256" {
-		return sasl.NewServer(q.Mech, f.users)
+	l := []dovecot.Mech{a, b}
+	for _, n := range f.scram {
+		m, _ := dovecot.MechByName(n)
+		l = append(l, m)
 	}
-	return sasl.NewServer(q.Mech, f)
+	return l
+}
+func (f *fixture) Begin(_ context.Context, q *dovecot.Request) (sasl.Server, bool) {
+	if strings.HasPrefix(q.Mech, "SCRAM-SHA-256") {
+		return sasl.NewServer(q.Mech, f.users, q.Bindings)
+	}
+	return sasl.NewServer(q.Mech, f, q.Bindings)
 }
 func (f *fixture) Result(_ context.Context, q *dovecot.Request, user string, err error) dovecot.Outcome {
 	o := dovecot.Outcome{Err: err}
@@ -109,6 +117,11 @@ func (f *fixture) open(o *session.Open, fd int) error {
 		return errors.New("no room")
 	}
 	f.opens = append(f.opens, o)
+	lease := func() {}
+	if o.Lease {
+		l := *o
+		lease = l.CloseLease
+	}
 	file := os.NewFile(uintptr(fd), "session")
 	c, err := net.FileConn(file)
 	file.Close()
@@ -116,7 +129,7 @@ func (f *fixture) open(o *session.Open, fd int) error {
 		f.t.Error(err)
 		return nil
 	}
-	go echo(c, o)
+	go func() { defer lease(); echo(c, o) }()
 	return nil
 }
 
@@ -205,7 +218,7 @@ func start(t testing.TB, args, extra string) (*fixture, *tls.Config) {
 	dir := t.TempDir()
 	pool := certificate(t, dir)
 	f := &fixture{t: t, sockets: dir, ended: make(chan struct{}, 10000)}
-	text := "myhostname = mail.test\nlogin_tls_cert_file = " + dir + "/cert.pem\nlogin_tls_key_file = " + dir + "/key.pem\n" + extra
+	text := "myhostname = mail.test\nmail_max_userip_connections = 0\nlogin_tls_cert_file = " + dir + "/cert.pem\nlogin_tls_key_file = " + dir + "/key.pem\n" + extra
 	if err := os.WriteFile(filepath.Join(dir, "main.cf"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +226,7 @@ func start(t testing.TB, args, extra string) (*fixture, *tls.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.srv = &server{auth: dovecot.NewClient(dir + "/auth"), sessions: session.NewClient(dir + "/session")}
+	f.srv = &server{auth: dovecot.NewClient(dir + "/auth"), sessions: session.NewClient(dir + "/session"), anvil: anvil.NewClient(dir + "/anvil")}
 	env := &service.Env{Config: cfg, Log: maillog.New("postfix/login", f), Program: "login", Args: strings.Fields(args)}
 	if err := f.srv.open(env); err != nil {
 		t.Fatal(err)
@@ -224,6 +237,8 @@ func start(t testing.TB, args, extra string) (*fixture, *tls.Config) {
 	if f.users, err = passwd.Open(dir+"/users", nil); err != nil {
 		t.Fatal(err)
 	}
+	f.counters = anvil.NewCounters(time.Minute, nil)
+	listen(t, dir+"/anvil", func(c net.Conn) { f.counters.Serve(context.Background(), c, nil, nil) })
 	listen(t, dir+"/auth", func(c net.Conn) { (&dovecot.Server{Handler: f}).Serve(context.Background(), c) })
 	listen(t, dir+"/session", func(nc net.Conn) {
 		if c, err := ipc.Accept(nc, session.Protocol, 5*time.Second); err == nil {
@@ -250,7 +265,14 @@ func start(t testing.TB, args, extra string) (*fixture, *tls.Config) {
 			})
 		}
 	}()
-	t.Cleanup(func() { l.Close(); cancel(); wg.Wait(); f.srv.auth.Close(); f.srv.sessions.Close() })
+	t.Cleanup(func() {
+		l.Close()
+		cancel()
+		wg.Wait()
+		f.srv.auth.Close()
+		f.srv.anvil.Close()
+		f.srv.sessions.Close()
+	})
 	return f, &tls.Config{RootCAs: pool, ServerName: "mail.test"}
 }
 

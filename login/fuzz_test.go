@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"posthaste/pkg/maillog"
+	"posthaste/pkg/proto/anvil"
 	"posthaste/pkg/sasl/dovecot"
 )
 
@@ -33,7 +34,7 @@ func (s *scripted) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: n
 func fuzz(f *testing.F, protocol string, ok func(line string) bool) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		s := &server{protocol: protocol, program: protocol + "d", greeting: "ready", timeout: time.Hour, plaintextOff: true, sessionFailures: 10,
-			log: maillog.New("t", maillog.Discard{}), auth: dovecot.NewClient("/nonexistent/auth"), waiting: newRegistry(0, 0, 0, time.Minute), trim: time.NewTimer(time.Hour)}
+			log: maillog.New("t", maillog.Discard{}), auth: dovecot.NewClient("/nonexistent/auth"), anvil: anvil.NewClient("/nonexistent/anvil"), waiting: newRegistry(0, 0), trim: time.NewTimer(time.Hour)}
 		c := &scripted{in: bytes.NewReader(in)}
 		s.serve(context.Background(), nil, c)
 		if s.waiting.all != 0 || s.waiting.waiting.Len() != 0 {

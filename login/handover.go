@@ -35,6 +35,11 @@ func (c *client) handOver(cookie, tag string) error {
 
 // handSocket passes the client's own socket.
 func (c *client) handSocket(o *session.Open) error {
+	done, err := c.leaseUser(o)
+	if err != nil {
+		return err
+	}
+	defer done()
 	sc, ok := c.raw.(syscall.Conn)
 	if !ok {
 		return fmt.Errorf("connection is a %T", c.raw)
@@ -56,6 +61,11 @@ func (c *client) handSocket(o *session.Open) error {
 // handProxied passes one end of a socket pair and feeds the other until the
 // session is over.
 func (c *client) handProxied(o *session.Open) error {
+	done, err := c.countUser()
+	if err != nil {
+		return err
+	}
+	defer done()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return err

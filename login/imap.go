@@ -286,6 +286,12 @@ func (i *imap) judge(tag string, v verdict, cookie, text string) error {
 		if err == nil {
 			return nil
 		}
+		if errors.Is(err, errTooMany) {
+			i.over, i.why = true, i.srv.tooMany()
+			no("LIMIT", i.why)
+			i.lastWords("* BYE " + i.why)
+			return errLeave
+		}
 		if !i.evicted.Load() {
 			i.why = "Internal login failure"
 			i.srv.log.Warningf("imap-login: user=<%s>: cannot hand over: %v", strings.Trim(i.user, "<>"), err)

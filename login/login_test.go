@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,6 +25,7 @@ import (
 	"posthaste/pkg/params"
 	"posthaste/pkg/sasl"
 	"posthaste/pkg/service"
+	"posthaste/pkg/tlsconf"
 )
 
 const imapCapa = imapBase
@@ -530,9 +532,7 @@ func TestFlood(t *testing.T) {
 }
 
 func TestRegistry(t *testing.T) {
-	now := time.Unix(1000, 0)
-	r := newRegistry(10, 3, 2, time.Minute)
-	r.now = func() time.Time { return now }
+	r := newRegistry(10, 3)
 	mk := func(addr string) *client {
 		a, b := net.Pipe()
 		t.Cleanup(func() { a.Close(); b.Close() })
@@ -566,22 +566,56 @@ func TestRegistry(t *testing.T) {
 	if !c.evicted.Load() {
 		t.Error("a full process closed nobody")
 	}
-	k := clientKey(netip.MustParseAddr("192.0.2.1"))
-	for i := range 2 {
-		if !r.mayTry(k) {
-			t.Error("blocked after", i)
+}
+
+// TestUserLimit: sessions of a user from one address are counted whether login
+// stays with them or not, and the end of one makes room.
+func TestUserLimit(t *testing.T) {
+	f, cfg := start(t, "protocol=imap", "mail_max_userip_connections = 2\n")
+	login := func(secure bool) *peer {
+		p := f.dial()
+		p.line()
+		if secure {
+			p.send("s STARTTLS\r\n")
+			p.line()
+			p.startTLS(cfg)
 		}
-		r.failed(k)
+		p.send("a LOGIN anna \"secret word\"\r\n")
+		return p
 	}
-	if r.mayTry(k) || !r.mayTry(clientKey(netip.MustParseAddr("192.0.2.2"))) {
-		t.Error("limit of failures")
+	const no = "a NO [LIMIT] Maximum number of connections from user+IP exceeded (mail_max_userip_connections=2)"
+	for _, secure := range []bool{false, true} {
+		a, b := login(secure), login(!secure)
+		for _, p := range []*peer{a, b} {
+			if got := p.line(); got != "a OK welcome" {
+				t.Fatalf("TLS %v: %s", secure, got)
+			}
+		}
+		for _, s := range []bool{false, true} {
+			p := login(s)
+			if got := p.line(); got != no {
+				t.Errorf("third, TLS %v: %s", s, got)
+			}
+			if got := p.line(); !strings.HasPrefix(got, "* BYE Maximum number") {
+				t.Errorf("third, TLS %v: %s", s, got)
+			}
+		}
+		a.send("QUIT\r\n")
+		b.send("QUIT\r\n")
+		a.c.Close()
+		b.c.Close()
+		for deadline := time.Now().Add(20 * time.Second); f.counters.Peek("imap:anna:127.0.0.1") > 0; {
+			if time.Now().After(deadline) {
+				t.Fatal("sessions that are over are still counted")
+			}
+			runtime.Gosched()
+		}
 	}
-	now = now.Add(time.Minute)
-	if !r.mayTry(k) {
-		t.Error("still blocked after the time unit")
+	for range 4 {
+		<-f.ended
 	}
-	if n := newRegistry(0, 0, 0, 0); !n.mayTry(k) {
-		t.Error("0 means no limit")
+	if l := f.log(); !strings.Contains(l, "imap-login: Disconnected: Maximum number of connections from user+IP exceeded (mail_max_userip_connections=2): user=<anna>, method=PLAIN, rip=127.0.0.1") {
+		t.Error(l)
 	}
 }
 
@@ -676,7 +710,7 @@ func TestScram(t *testing.T) {
 		f, _ := start(t, "protocol=imap", "")
 		p := f.dial()
 		p.line()
-		mech, err := sasl.NewClient("SCRAM-SHA-256", "anna", "secret word")
+		mech, err := sasl.NewClient("SCRAM-SHA-256", "anna", "secret word", &sasl.Offer{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -704,6 +738,57 @@ func TestScram(t *testing.T) {
 		}
 		if got := p.line(); got != "a OK welcome" {
 			t.Error(got)
+		}
+	}
+}
+
+// TestScramPlus: mechanisms with channel binding are offered under TLS alone, and
+// a client that was not shown them is refused.
+func TestScramPlus(t *testing.T) {
+	for _, tt := range []struct {
+		scram []string // on offer
+		mech  string
+		seen  []string // what the client believes to be on offer
+		ok    bool
+	}{
+		{[]string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"}, "SCRAM-SHA-256-PLUS", []string{"SCRAM-SHA-256-PLUS"}, true},
+		{[]string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"}, "SCRAM-SHA-256", []string{"SCRAM-SHA-256-PLUS"}, true},
+		{[]string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"}, "SCRAM-SHA-256", nil, false},
+		{[]string{"SCRAM-SHA-256"}, "SCRAM-SHA-256", nil, true},
+	} {
+		f, cfg := start(t, "protocol=imap", "")
+		f.scram = tt.scram
+		p := f.dial()
+		if l := p.line(); strings.Contains(l, "-PLUS") {
+			t.Errorf("offered without TLS: %s", l)
+		}
+		p.send("s STARTTLS\r\n")
+		p.line()
+		p.startTLS(cfg)
+		p.send("c CAPABILITY\r\n")
+		if l := p.line(); strings.Contains(l, " AUTH=SCRAM-SHA-256-PLUS") != (len(tt.scram) == 2) {
+			t.Errorf("%v: %s", tt.scram, l)
+		}
+		p.line()
+		cs := p.c.(*tls.Conn).ConnectionState()
+		m, err := sasl.NewClient(tt.mech, "anna", "secret word", &sasl.Offer{Mechanisms: tt.seen, Bindings: tlsconf.Bindings(&cs, nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := base64.StdEncoding
+		msg, _ := m.Start()
+		p.send("a AUTHENTICATE " + tt.mech + " " + e.EncodeToString(msg) + "\r\n")
+		got := p.line()
+		for strings.HasPrefix(got, "+ ") {
+			b, _ := e.DecodeString(got[2:])
+			if msg, err = m.Next(b); err != nil {
+				t.Fatalf("%q: %v", b, err)
+			}
+			p.send(e.EncodeToString(msg) + "\r\n")
+			got = p.line()
+		}
+		if want := "a OK welcome"; (got == want) != tt.ok {
+			t.Errorf("%+v: %s", tt, got)
 		}
 	}
 }

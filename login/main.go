@@ -15,13 +15,15 @@
 // With login_disable_plaintext_auth, passwords are taken only under TLS, or from
 // a client on the same host.
 //
-// A connection has login_timeout to log in. Of one client address (of one /64
+// A user may have mail_max_userip_connections sessions of a protocol from one
+// address. A connection has login_timeout to log in. Of one client address (of one /64
 // network with IPv6) login_client_connection_count_limit connections may be
 // waiting, and when the process has no room, the one that has waited longest is
 // closed for a new one: whoever opens connections and says nothing shuts nobody
 // out. After login_client_auth_failure_limit failures within
-// anvil_rate_time_unit the address is asked to come back later. Each process
-// counts for itself; the delays that auth gives to failures are counted for all.
+// anvil_rate_time_unit the address is asked to come back later. Sessions and
+// failures are counted by anvil(8) for all services and processes; waiting
+// connections by each process. While anvil cannot be asked, nobody is refused.
 //
 // The certificate is that of smtpd(8) unless login_tls_cert_file says otherwise;
 // tls_server_sni_maps, as index files made by postmap -F, choose others by the
@@ -36,7 +38,7 @@
 // # Security
 //
 // Login runs under a user of its own. It can open no file but look-up tables,
-// reaches only auth's and master's sockets, and cannot say who a client is:
+// reaches only auth's, anvil's and master's sockets, and cannot say who a client is:
 // master believes auth's word alone. What a client sends is limited to 8 KiB a line, 4 KiB a literal
 // and 1,000 commands. Whatever is received in plain text behind STARTTLS is
 // thrown away.
@@ -53,6 +55,7 @@
 // # Files
 //
 //	private/auth      authentication server
+//	private/anvil     counters
 //	private/session   master's socket for sessions
 package main
 
@@ -68,6 +71,7 @@ import (
 
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/params"
+	"posthaste/pkg/proto/anvil"
 	"posthaste/pkg/proto/session"
 	"posthaste/pkg/sasl/dovecot"
 	"posthaste/pkg/service"
@@ -75,7 +79,7 @@ import (
 )
 
 func main() {
-	s := &server{sessions: session.NewClient(session.Service), auth: dovecot.NewClient("private/auth")}
+	s := &server{sessions: session.NewClient(session.Service), auth: dovecot.NewClient("private/auth"), anvil: anvil.NewClient(anvil.Service)}
 	service.Main(service.Spec{Name: "login", Before: s.open, Serve: s.serve})
 }
 
@@ -90,11 +94,14 @@ type server struct {
 	timeout         time.Duration
 	plaintextOff    bool
 	sessionFailures int
+	authFailures    int         // most failures of one address in a time unit; 0 means no limit
+	perUser         int         // most sessions of a user from one address; 0 means no limit
 	tls             *tls.Config // nil: no TLS
 
 	log      *maillog.Logger
 	auth     *dovecot.Client
 	sessions *session.Client
+	anvil    *anvil.Client
 	waiting  *registry
 	warned   atomic.Int64 // when auth's absence was last logged
 	trim     *time.Timer  // gives back what handshakes and floods have taken
@@ -133,8 +140,15 @@ func (s *server) open(env *service.Env) error {
 	s.timeout = params.LoginTimeout.In(cfg)
 	s.plaintextOff = params.LoginDisablePlaintextAuth.In(cfg)
 	s.sessionFailures = params.LoginSessionAuthFailureLimit.In(cfg)
-	s.waiting = newRegistry(env.Limit, params.LoginClientConnectionLimit.In(cfg), params.LoginClientAuthFailureLimit.In(cfg), params.AnvilRateTimeUnit.In(cfg))
+	s.authFailures = params.LoginClientAuthFailureLimit.In(cfg)
+	s.perUser = params.MailMaxUseripConnections.In(cfg)
+	s.waiting = newRegistry(env.Limit, params.LoginClientConnectionLimit.In(cfg))
 	s.log = env.Log.With(params.LoginSyslogName.In(cfg))
+	if s.anvil != nil {
+		s.anvil.Trouble = func(err error) {
+			s.log.Warningf("%s-login: problem talking to service anvil: %v: nobody is counted", s.protocol, err)
+		}
+	}
 	s.trim = time.AfterFunc(trimAfter, debug.FreeOSMemory)
 	return s.openTLS(env)
 }

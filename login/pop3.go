@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/base64"
+	"errors"
 	"strings"
 
 	"posthaste/pkg/pop3"
@@ -212,6 +213,11 @@ func (p *pop3Client) judge(v verdict, cookie, text string) error {
 		err := p.handOver(cookie, tag)
 		if err == nil {
 			return nil
+		}
+		if errors.Is(err, errTooMany) {
+			p.over, p.why = true, p.srv.tooMany()
+			p.lastWords("-ERR [IN-USE] " + p.why)
+			return errLeave
 		}
 		if !p.evicted.Load() {
 			p.why = "Internal login failure"

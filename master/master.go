@@ -27,7 +27,7 @@ func numCPU() int { return runtime.NumCPU() }
 // builtin are services of Postfix's stock master.cf that are packages or parts
 // of other programs here. Their entries are accepted and have no process.
 var builtin = map[string]bool{"trivial-rewrite": true, "scache": true, "tlsmgr": true, "dnsblog": true, "tlsproxy": true,
-	"anvil": true, "postlogd": true, "proxymap": true, "verify": true, "flush": true}
+	"postlogd": true, "proxymap": true, "verify": true, "flush": true}
 
 // builtinName are services whose program exists here under the same name but
 // whose service does not: qmgr keeps what Postfix's defer and trace keep.
@@ -115,7 +115,7 @@ func (m *master) configure(cfg *config.Config) error {
 		}
 		return err
 	}
-	entries := append(f.Entries, implied(cfg, f.Entries)...)
+	entries := append(f.Entries, implied(cfg, slices.Concat(f.Entries, f.Disabled))...)
 	for _, e := range entries {
 		if builtin[e.Command] || builtinName[e.Name] {
 			continue
@@ -184,8 +184,10 @@ func (m *master) configure(cfg *config.Config) error {
 }
 
 // implied returns the services that the others cannot do without and that a
-// master.cf written for Postfix does not have: resolver, and auth where there is
-// a password file to serve (elsewhere private/auth may be Dovecot's).
+// master.cf written for Postfix does not have: resolver; anvil, which an old
+// Posthaste's lacks; auth where there are users to serve (elsewhere private/auth
+// may be Dovecot's), and shadow where they are the system's. What is disabled
+// (master_service_disable) counts as being there.
 func implied(cfg *config.Config, entries []mastercf.Entry) (l []mastercf.Entry) {
 	need := func(name string) {
 		if !slices.ContainsFunc(entries, func(e mastercf.Entry) bool { return e.Name == name && e.Type == "unix" }) {
@@ -193,8 +195,13 @@ func implied(cfg *config.Config, entries []mastercf.Entry) (l []mastercf.Entry) 
 		}
 	}
 	need("resolver")
+	need("anvil")
 	_, _, passwords := cfg.Explicit(params.AuthPasswdFile.Name)
-	if passwords || slices.ContainsFunc(entries, func(e mastercf.Entry) bool { return e.Command == "login" }) {
+	_, _, databases := cfg.Explicit(params.AuthDatabases.Name)
+	if slices.Contains(params.AuthDatabases.List(cfg), "shadow") {
+		need("shadow")
+	}
+	if passwords || databases || slices.ContainsFunc(entries, func(e mastercf.Entry) bool { return e.Command == "login" }) {
 		need("auth")
 	}
 	return l

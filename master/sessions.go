@@ -152,16 +152,17 @@ func (m *master) serveSessions(uc *net.UnixConn) {
 			}
 			res = result(err)
 		case typ == session.TypeOpen && mayOpen:
-			fd, err := c.TakeFD()
+			o, err := session.DecodeOpen(p)
 			if err != nil {
 				return
 			}
-			o, err := session.DecodeOpen(p)
-			if err == nil {
-				err = m.call(func() error { return m.open(o, fd) })
-			}
+			fd, err := o.Descriptors(c)
 			if err != nil {
+				return
+			}
+			if err = m.call(func() error { return m.open(o, fd) }); err != nil {
 				syscall.Close(fd)
+				o.CloseLease()
 			}
 			res = result(err)
 		default:
@@ -241,7 +242,7 @@ func (m *master) sessionService(program string) *service {
 }
 
 // open hands a connection to the session process of the cookie's user. On
-// success the descriptor is the receiver's.
+// success the descriptors are the receiver's.
 func (m *master) open(o *session.Open, fd int) error {
 	g, ok := m.sess.grants[o.Cookie]
 	delete(m.sess.grants, o.Cookie)
@@ -267,7 +268,10 @@ func (m *master) open(o *session.Open, fd int) error {
 		}
 		m.sess.running[key] = c
 	}
-	v := handover{session.EncodeDeliver(&session.Deliver{Grant: g.Grant, Open: *o}), fd}
+	v := handover{session.EncodeDeliver(&session.Deliver{Grant: g.Grant, Open: *o}), []int{fd}}
+	if o.Lease {
+		v.fds = append(v.fds, o.LeaseFD)
+	}
 	select {
 	case c.handover <- v:
 		return nil
@@ -288,7 +292,7 @@ func (m *master) countOf(s *service) (n int) {
 // handover is one connection on its way to a session process.
 type handover struct {
 	frame []byte
-	fd    int
+	fds   []int
 }
 
 // spawnSession starts a session process as the mail user: it never has other
@@ -328,15 +332,15 @@ func feed(conn *ipc.Conn, c *child) {
 		select {
 		case h := <-c.handover:
 			conn.SetWriteDeadline(time.Now().Add(30 * time.Second))
-			conn.WriteFrame(session.TypeDeliver, h.frame, h.fd) // if it fails the client sees the end of its connection
-			syscall.Close(h.fd)
+			conn.WriteFrame(session.TypeDeliver, h.frame, h.fds...) // if it fails the client sees the end of its connection
+			closeAll(h.fds)
 		case <-c.detach:
 			for {
 				select {
 				case h := <-c.handover:
 					conn.SetWriteDeadline(time.Now().Add(30 * time.Second))
-					conn.WriteFrame(session.TypeDeliver, h.frame, h.fd)
-					syscall.Close(h.fd)
+					conn.WriteFrame(session.TypeDeliver, h.frame, h.fds...)
+					closeAll(h.fds)
 				default:
 					return
 				}

@@ -27,6 +27,7 @@ var outside = map[string][]string{
 	"github.com/google/renameio/v2":  {"pkg/cdb", "pkg/config/edit", "pkg/tablebuild", "posthaste"},
 	"github.com/miekg/dns":           {"pkg/dnsclient", "pkg/proto/resolver", "resolver"},
 	"github.com/xdg-go/scram":        {"pkg/sasl"},
+	"github.com/xdg-go/stringprep":   {"pkg/sasl/passwd"},
 	"go.elara.ws/pcre":               {"pkg/lookup"},
 	"modernc.org/libc":               {"pkg/lookup"},
 	"golang.org/x/crypto":            {"pkg/sasl/passwd"},

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"posthaste/pkg/esmtp"
+	"posthaste/pkg/proto/anvil"
 	"posthaste/pkg/sasl/dovecot"
+	"posthaste/pkg/tlsconf"
 )
 
 // authTimeout bounds one question to the authentication server, which delays
@@ -38,7 +40,7 @@ func (s *session) mechanisms() []string {
 	out := make([]string, 0, len(l))
 	for _, m := range l {
 		ok, err := s.srv.mechFilter.Match(m.Name)
-		if ok && err == nil && allowedMech(&m, opts) {
+		if ok && err == nil && allowedMech(&m, opts) && m.Usable(s.tlsConn != nil) {
 			out = append(out, m.Name)
 		}
 	}
@@ -95,7 +97,7 @@ func (s *session) auth(args string) bool {
 	if len(f) < 1 || len(f) > 2 {
 		return s.say(501, "5.5.4", "Syntax: AUTH mechanism")
 	}
-	if s.over(evAuth, s.set.authRate, "SMTP AUTH rate") {
+	if s.over(anvil.Auth, s.set.authRate, "SMTP AUTH rate") {
 		return s.say(450, "4.7.1", "Error: too many AUTH commands from "+s.facts.ClientAddr)
 	}
 	if s.set.forbidPipe && len(s.in.Buffered()) > 0 {
@@ -114,8 +116,13 @@ func (s *session) auth(args string) bool {
 			return s.authFailed(mech, "", "Invalid base64 data in initial response")
 		}
 	}
-	if !slices.Contains(s.mechanisms(), mech) {
+	offered := s.mechanisms()
+	if !slices.Contains(offered, mech) {
 		return s.authFailed(mech, "", "Invalid authentication mechanism")
+	}
+	if strings.HasPrefix(mech, "SCRAM-") && slices.ContainsFunc(offered, func(m string) bool { return strings.HasSuffix(m, "-PLUS") }) {
+		cs := s.tlsConn.ConnectionState()
+		q.Bindings = tlsconf.Bindings(&cs, tlsconf.Leaf(s.tlsConn))
 	}
 	return s.exchange(mech, q)
 }

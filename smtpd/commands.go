@@ -6,6 +6,7 @@ import (
 
 	"posthaste/pkg/address"
 	"posthaste/pkg/esmtp"
+	"posthaste/pkg/proto/anvil"
 	"posthaste/pkg/proto/qmgr"
 	"posthaste/pkg/tlsconf"
 )
@@ -196,7 +197,7 @@ func (s *session) vrfy(args string) bool {
 	if args == "" {
 		return s.say(501, "5.5.4", "Syntax: VRFY address")
 	}
-	if s.over(evRcpt, s.set.rcptRate, "Recipient address rate") {
+	if s.over(anvil.Recipient, s.set.rcptRate, "Recipient address rate") {
 		return s.say(450, "4.7.1", "Error: too many recipients from "+s.facts.ClientAddr)
 	}
 	utf := false

@@ -15,6 +15,7 @@ import (
 	"posthaste/pkg/envelope"
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/params"
+	"posthaste/pkg/proto/anvil"
 	"posthaste/pkg/proto/cleanup"
 	"posthaste/pkg/service"
 )
@@ -43,11 +44,12 @@ queue_minfree = 0
 // fixture is a server in the test's process, with a cleanup that keeps what it
 // gets.
 type fixture struct {
-	t   testing.TB
-	srv *server
-	l   net.Listener
-	dir string
-	wg  sync.WaitGroup
+	anvil string // the socket of the counters
+	t     testing.TB
+	srv   *server
+	l     net.Listener
+	dir   string
+	wg    sync.WaitGroup
 
 	mu     sync.Mutex
 	mails  []*mail
@@ -130,6 +132,7 @@ func start(t testing.TB, extra string) *fixture {
 		}
 	}()
 	f.srv.cleanup = cleanup.NewClient(sock)
+	f.countClients(f.srv)
 	f.srv.freeAt, f.srv.freeNow = time.Now().Add(24*time.Hour), 1<<40
 	if f.l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
@@ -155,6 +158,31 @@ func start(t testing.TB, extra string) *fixture {
 		f.srv.cleanup.Close()
 	})
 	return f
+}
+
+// countClients gives a server an anvil.
+func (f *fixture) countClients(srv *server) {
+	f.t.Helper()
+	if f.anvil == "" {
+		f.anvil = filepath.Join(f.dir, "anvil")
+		l, err := net.Listen("unix", f.anvil)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		f.t.Cleanup(func() { l.Close() })
+		counters := anvil.NewCounters(time.Minute, nil)
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() { counters.Serve(context.Background(), c, nil, nil); c.Close() }()
+			}
+		}()
+	}
+	srv.anvil = anvil.NewClient(f.anvil)
+	f.t.Cleanup(func() { srv.anvil.Close() })
 }
 
 // peer is the client's side of a dialogue.

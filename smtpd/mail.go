@@ -13,6 +13,7 @@ import (
 	"posthaste/pkg/envelope"
 	"posthaste/pkg/esmtp"
 	"posthaste/pkg/maillog"
+	"posthaste/pkg/proto/anvil"
 	"posthaste/pkg/queue"
 )
 
@@ -42,7 +43,7 @@ func (s *session) mail(args string) bool {
 	if !ok || strings.TrimSpace(rest) == "" {
 		return s.say(501, "5.5.4", "Syntax: MAIL FROM:<address>")
 	}
-	if s.over(evMessage, s.set.msgRate, "Message delivery request rate") {
+	if s.over(anvil.Message, s.set.msgRate, "Message delivery request rate") {
 		return s.say(450, "4.7.1", "Error: too much mail from "+s.facts.ClientAddr)
 	}
 	p, rest, err := esmtp.ParsePath(rest, s.set.strictEnvelope)
@@ -201,7 +202,7 @@ func (s *session) rcpt(args string) bool {
 		return s.say(501, "5.5.4", "Syntax: RCPT TO:<address>")
 	}
 	t.rcptSeen = true
-	if s.over(evRcpt, s.set.rcptRate, "Recipient address rate") {
+	if s.over(anvil.Recipient, s.set.rcptRate, "Recipient address rate") {
 		return s.say(450, "4.7.1", "Error: too many recipients from "+s.facts.ClientAddr)
 	}
 	p, rest, err := esmtp.ParsePath(rest, s.set.strictEnvelope)

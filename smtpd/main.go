@@ -20,7 +20,8 @@
 // from relaying.
 //
 // One process serves many sessions. The limits of clients (numbers of
-// connections, rates) are counted by each process.
+// connections, rates) are counted by anvil(8), for all processes of a service;
+// while it cannot be asked, nobody is refused.
 //
 // A command line must be complete within smtpd_timeout of the reply before it.
 // While content arrives, each read must make progress within smtpd_timeout;
@@ -31,7 +32,7 @@
 // # Security
 //
 // Smtpd runs under a user of its own without access to the queue or any
-// mailbox: it reaches cleanup(8), qmgr(8), auth(8) and resolver(8) through their
+// mailbox: it reaches cleanup(8), qmgr(8), auth(8), anvil(8) and resolver(8) through their
 // sockets. It sees no password file. Keys and tables are opened before it gives
 // up master's rights.
 //
@@ -41,7 +42,7 @@
 //
 // # Files
 //
-//	public/cleanup, public/qmgr, private/auth, private/resolver   sockets
+//	public/cleanup, public/qmgr, private/auth, private/anvil, private/resolver   sockets
 package main
 
 import (
@@ -57,6 +58,7 @@ import (
 	"posthaste/pkg/dnsclient"
 	"posthaste/pkg/lookup"
 	"posthaste/pkg/params"
+	"posthaste/pkg/proto/anvil"
 	"posthaste/pkg/proto/cleanup"
 	"posthaste/pkg/restrict"
 	"posthaste/pkg/route"
@@ -107,7 +109,10 @@ func (s *server) open(env *service.Env) error {
 		}
 		s.sasl = dovecot.NewClient(params.SmtpdSaslPath.In(env.Config))
 	}
-	s.limits = newLimiter(s.set.rateUnit, s.set.prefix4, s.set.prefix6)
+	s.anvil = anvil.NewClient(anvil.Service)
+	s.anvil.Trouble = func(err error) {
+		env.Log.Warningf("problem talking to service anvil: %v: clients are not counted", err)
+	}
 	s.grace = drainGrace
 	s.sessions = map[*session]struct{}{}
 	return nil

@@ -2,115 +2,78 @@ package main
 
 import (
 	"net/netip"
-	"sync"
-	"time"
+
+	"posthaste/pkg/proto/anvil"
 )
 
-// event is something whose rate is limited.
-type event uint8
-
-const (
-	evConnect event = iota
-	evMessage
-	evRcpt
-	evAuth
-	evTLS
-	numEvents
-)
-
-// limiter counts the clients of one process: what anvil(8) does for Postfix.
-type limiter struct {
-	unit             time.Duration
-	prefix4, prefix6 int
-	now              func() time.Time
-
-	mu      sync.Mutex
-	clients map[netip.Prefix]*clientCount
-	sweep   time.Time
-}
-
-type clientCount struct {
-	conns int
-	start time.Time // of the current time unit
-	n     [numEvents]int
-}
-
-func newLimiter(unit time.Duration, p4, p6 int) *limiter {
-	return &limiter{unit: unit, prefix4: p4, prefix6: p6, now: time.Now, clients: map[netip.Prefix]*clientCount{}}
-}
-
-func (l *limiter) key(addr string) (netip.Prefix, bool) {
-	a, err := netip.ParseAddr(addr)
+// ident is how anvil(8) knows the session's client: the service, and the address
+// or the network that counts as one client. "" means that it is not counted.
+func (s *session) ident() string {
+	a, err := netip.ParseAddr(s.facts.ClientAddr)
 	if err != nil {
-		return netip.Prefix{}, false
+		return ""
 	}
 	a = a.Unmap().WithZone("")
-	bits := l.prefix6
+	bits := s.set.prefix6
 	if a.Is4() {
-		bits = l.prefix4
+		bits = s.set.prefix4
+	}
+	if bits == a.BitLen() {
+		return s.srv.env.Service + ":" + a.String()
 	}
 	p, err := a.Prefix(bits)
-	return p, err == nil
+	if err != nil {
+		return ""
+	}
+	return s.srv.env.Service + ":" + p.String()
 }
 
-func (l *limiter) client(k netip.Prefix) *clientCount {
-	now := l.now()
-	c := l.clients[k]
-	if c == nil {
-		if now.Sub(l.sweep) > l.unit {
-			l.sweep = now
-			for k, c := range l.clients {
-				if c.conns == 0 && now.Sub(c.start) > l.unit {
-					delete(l.clients, k)
-				}
-			}
-		}
-		c = &clientCount{start: now}
-		l.clients[k] = c
+// admit applies the limits on connections.
+func (s *session) admit() bool {
+	if s.set.connCount <= 0 && s.set.connRate <= 0 || s.match(s.srv.eventExcept) {
+		return true
 	}
-	if now.Sub(c.start) >= l.unit {
-		c.start, c.n = now, [numEvents]int{}
+	id := s.ident()
+	if id == "" {
+		return true
 	}
-	return c
+	n, rate, ok := s.srv.anvil.Connect(s.ctx, id)
+	if ok {
+		s.counted = id
+	}
+	switch {
+	case s.set.connCount > 0 && n > s.set.connCount:
+		s.warnf("Connection concurrency limit exceeded: %d from %s for service %s", n, s.client(), s.srv.env.Service)
+	case s.set.connRate > 0 && rate > s.set.connRate:
+		s.warnf("Connection rate limit exceeded: %d from %s for service %s", rate, s.client(), s.srv.env.Service)
+	default:
+		return true
+	}
+	s.say(421, "4.7.0", s.set.hostname+" Error: too many connections from "+s.facts.ClientAddr)
+	return false
 }
 
-// connect counts a new connection and returns how many there are and how many
-// were made in this time unit.
-func (l *limiter) connect(addr string) (count, rate int) {
-	k, ok := l.key(addr)
-	if !ok {
-		return 0, 0
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c := l.client(k)
-	c.conns++
-	c.n[evConnect]++
-	return c.conns, c.n[evConnect]
-}
-
-// disconnect ends what connect began.
-func (l *limiter) disconnect(addr string) {
-	k, ok := l.key(addr)
-	if !ok {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c := l.clients[k]; c != nil && c.conns > 0 {
-		c.conns--
+// uncount ends what admit has begun.
+func (s *session) uncount() {
+	if s.counted != "" {
+		s.srv.anvil.Disconnect(s.counted)
+		s.counted = ""
 	}
 }
 
-// add counts an event and returns how many there were in this time unit.
-func (l *limiter) add(addr string, e event) int {
-	k, ok := l.key(addr)
-	if !ok {
-		return 0
+// over counts an event and tells whether the client is above its limit.
+func (s *session) over(e anvil.Event, limit int, what string) bool {
+	if limit <= 0 || s.srv.env.Stdio || s.match(s.srv.eventExcept) {
+		return false
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c := l.client(k)
-	c.n[e]++
-	return c.n[e]
+	id := s.ident()
+	if id == "" {
+		return false
+	}
+	n := s.srv.anvil.Count(s.ctx, id, e)
+	if n <= limit {
+		return false
+	}
+	s.warnf("%s limit exceeded: %d from %s for service %s", what, n, s.client(), s.srv.env.Service)
+	return true
 }

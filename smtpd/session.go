@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,8 @@ type session struct {
 	out  []byte
 	werr error
 
+	tlsConn *tls.Conn // sock under TLS, else nil
+
 	// Time limits: see network.Read.
 	idle     atomic.Bool // waits for a command between messages
 	inData   bool
@@ -66,7 +69,7 @@ type session struct {
 	silent   bool // … and send nothing (HANGUP)
 	ended    bool // the abnormal end is logged
 	mechs    []string
-	limited  bool // connection limits count this session
+	counted  string // anvil counts this session under that name
 	forward  xforward
 	authWarn bool
 
@@ -329,9 +332,7 @@ func (s *session) finish() {
 		s.sock.Write(s.out)
 	}
 	s.resetMail()
-	if s.limited {
-		s.srv.limits.disconnect(s.facts.ClientAddr)
-	}
+	s.uncount()
 	ev := maillog.Disconnected{Client: s.client()}
 	for i, c := range s.counts {
 		if c.total > 0 {
@@ -417,38 +418,6 @@ func (s *session) earlyTalk() bool {
 		n, _, _ = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	})
 	return n > 0
-}
-
-// admit applies the limits on connections.
-func (s *session) admit() bool {
-	if s.set.connCount <= 0 && s.set.connRate <= 0 || s.match(s.srv.eventExcept) {
-		return true
-	}
-	s.limited = true
-	n, rate := s.srv.limits.connect(s.facts.ClientAddr)
-	switch {
-	case s.set.connCount > 0 && n > s.set.connCount:
-		s.warnf("Connection concurrency limit exceeded: %d from %s for service %s", n, s.client(), s.srv.env.Service)
-	case s.set.connRate > 0 && rate > s.set.connRate:
-		s.warnf("Connection rate limit exceeded: %d from %s for service %s", rate, s.client(), s.srv.env.Service)
-	default:
-		return true
-	}
-	s.say(421, "4.7.0", s.set.hostname+" Error: too many connections from "+s.facts.ClientAddr)
-	return false
-}
-
-// over counts an event and tells whether the client is above its limit.
-func (s *session) over(e event, limit int, what string) bool {
-	if limit <= 0 || s.srv.env.Stdio || s.match(s.srv.eventExcept) {
-		return false
-	}
-	n := s.srv.limits.add(s.facts.ClientAddr, e)
-	if n <= limit {
-		return false
-	}
-	s.warnf("%s limit exceeded: %d from %s for service %s", what, n, s.client(), s.srv.env.Service)
-	return true
 }
 
 type matcher interface {

@@ -26,6 +26,7 @@ import (
 	"posthaste/pkg/sasl"
 	"posthaste/pkg/sasl/dovecot"
 	"posthaste/pkg/sasl/passwd"
+	"posthaste/pkg/tlsconf"
 )
 
 // TestSmuggling sends every variant of a false end of data, with a second
@@ -151,14 +152,14 @@ func TestWrapperMode(t *testing.T) {
 type authority struct{ file *passwd.File }
 
 func (a authority) Mechs() (l []dovecot.Mech) {
-	for _, n := range []string{"PLAIN", "LOGIN", "SCRAM-SHA-256"} {
+	for _, n := range []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"} {
 		m, _ := dovecot.MechByName(n)
 		l = append(l, m)
 	}
 	return l
 }
-func (a authority) Begin(q *dovecot.Request) (sasl.Server, bool) {
-	return sasl.NewServer(q.Mech, a.file)
+func (a authority) Begin(_ context.Context, q *dovecot.Request) (sasl.Server, bool) {
+	return sasl.NewServer(q.Mech, a.file, q.Bindings)
 }
 func (a authority) Result(_ context.Context, _ *dovecot.Request, _ string, err error) dovecot.Outcome {
 	return dovecot.Outcome{Err: err}
@@ -242,6 +243,52 @@ func TestAuth(t *testing.T) {
 	}
 }
 
+// Mechanisms with channel binding are offered under TLS, unless the filter
+// takes them out; a client that was not shown what was offered is refused.
+func TestAuthPlus(t *testing.T) {
+	for _, tt := range []struct {
+		extra, mech string
+		seen        []string
+		want        string
+	}{
+		{"", "SCRAM-SHA-256-PLUS", []string{"SCRAM-SHA-256-PLUS"}, "235 "},
+		{"", "SCRAM-SHA-256", []string{"SCRAM-SHA-256-PLUS"}, "235 "},
+		{"", "SCRAM-SHA-256", nil, "535 "},
+		{"smtpd_sasl_mechanism_filter = !SCRAM-SHA-256-PLUS, static:all\n", "SCRAM-SHA-256", nil, "235 "},
+		{"smtpd_sasl_mechanism_filter = !SCRAM-SHA-256-PLUS, static:all\n", "SCRAM-SHA-256-PLUS", nil, "535 "},
+	} {
+		f := withAuth(t, certificate(t)+"smtpd_tls_security_level = may\n"+tt.extra)
+		p := f.dial()
+		p.expect("", "220 ...")
+		p.expect("EHLO c", "250-...|250-AUTH PLAIN LOGIN SCRAM-SHA-256|...")
+		p.expect("STARTTLS", "220 ...")
+		p.tls()
+		p.send("EHLO c\r\n")
+		if got := p.reply(); strings.Contains(got, "SCRAM-SHA-256-PLUS") != (tt.extra == "") {
+			t.Errorf("%q: %s", tt.extra, got)
+		}
+		cs := p.c.(*tls.Conn).ConnectionState()
+		m, err := sasl.NewClient(tt.mech, "anna", "secret", &sasl.Offer{Mechanisms: tt.seen, Bindings: tlsconf.Bindings(&cs, nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		msg, _ := m.Start()
+		p.send("AUTH " + tt.mech + " " + b64(string(msg)) + "\r\n")
+		got := p.reply()
+		for strings.HasPrefix(got, "334 ") {
+			b, _ := base64.StdEncoding.DecodeString(strings.TrimSpace(got[4:]))
+			if msg, err = m.Next(b); err != nil {
+				t.Fatalf("%q: %v", b, err)
+			}
+			p.send(b64(string(msg)) + "\r\n")
+			got = p.reply()
+		}
+		if !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%q, %s: %s", tt.extra, tt.mech, got)
+		}
+	}
+}
+
 func TestAuthScram(t *testing.T) {
 	f := withAuth(t, "")
 	for password, want := range map[string]string{"secret": "235 ...", "wrong": "535 5.7.8 ..."} {
@@ -287,7 +334,7 @@ func TestAuthNeedsTLS(t *testing.T) {
 	p.expect("AUTH PLAIN "+b64("\x00anna\x00secret"), "504 5.5.4 ...")
 	p.expect("STARTTLS", "220 ...")
 	p.tls()
-	p.expect("EHLO c", "250-...|250-AUTH PLAIN LOGIN SCRAM-SHA-256|...")
+	p.expect("EHLO c", "250-...|250-AUTH PLAIN LOGIN SCRAM-SHA-256 SCRAM-SHA-256-PLUS|...")
 	p.expect("AUTH PLAIN "+b64("\x00anna\x00secret"), "235 ...")
 }
 

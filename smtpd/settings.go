@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"posthaste/pkg/esmtp"
 	"posthaste/pkg/lookup"
 	"posthaste/pkg/params"
+	"posthaste/pkg/proto/anvil"
 	"posthaste/pkg/proto/cleanup"
 	"posthaste/pkg/restrict"
 	"posthaste/pkg/sasl/dovecot"
@@ -32,9 +32,8 @@ type server struct {
 	cleanup *cleanup.Client
 	sasl    *dovecot.Client
 	tls     *tls.Config
-	tlsLeaf *x509.Certificate
 	tlsLvl  tlsconf.Level
-	limits  *limiter
+	anvil   *anvil.Client
 
 	mynetworks, eventExcept, bareExcept, xclientHosts, xforwardHosts, saslExcept, fastFlush *lookup.List
 	forbidden, noop, mechFilter                                                             *lookup.List
@@ -84,7 +83,6 @@ type settings struct {
 	contentFilter                   string // content_filter; an access table's FILTER overrides it
 
 	connCount, connRate, msgRate, rcptRate, authRate, tlsRate int
-	rateUnit                                                  time.Duration
 	prefix4, prefix6                                          int
 
 	interfaces []netip.Prefix
@@ -117,8 +115,7 @@ func readSettings(env *service.Env) (*settings, error) {
 		connCount: params.SmtpdClientConnectionCountLimit.In(c), connRate: params.SmtpdClientConnectionRateLimit.In(c),
 		msgRate: params.SmtpdClientMessageRateLimit.In(c), rcptRate: params.SmtpdClientRecipientRateLimit.In(c),
 		authRate: params.SmtpdClientAuthRateLimit.In(c), tlsRate: params.SmtpdClientNewTlsSessionRateLimit.In(c),
-		rateUnit: params.AnvilRateTimeUnit.In(c),
-		prefix4:  params.SmtpdClientIpv4PrefixLength.In(c), prefix6: params.SmtpdClientIpv6PrefixLength.In(c),
+		prefix4: params.SmtpdClientIpv4PrefixLength.In(c), prefix6: params.SmtpdClientIpv6PrefixLength.In(c),
 		interfaces:    c.Interfaces(),
 		contentFilter: params.ContentFilter.In(c),
 		flags:         cleanup.External,
@@ -191,9 +188,6 @@ func (s *server) openTLS(tables *lookup.Env) error {
 		return nil
 	}
 	s.tls = cfg
-	if len(cfg.Certificates) > 0 {
-		s.tlsLeaf = cfg.Certificates[0].Leaf
-	}
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"posthaste/pkg/esmtp"
 	"posthaste/pkg/maillog"
+	"posthaste/pkg/proto/anvil"
 	"posthaste/pkg/tlsconf"
 )
 
@@ -30,7 +31,7 @@ func (s *session) starttls(args string) bool {
 		return s.say(502, "5.5.1", "Error: command not implemented")
 	case s.srv.tls == nil:
 		return s.say(454, "4.7.0", "TLS not available due to local problem")
-	case s.over(evTLS, s.set.tlsRate, "New TLS session rate"):
+	case s.over(anvil.NewTLS, s.set.tlsRate, "New TLS session rate"):
 		return s.say(454, "4.7.0", "Error: too many new TLS sessions from "+s.facts.ClientAddr)
 	}
 	s.say(220, "2.0.0", "Ready to start TLS")
@@ -52,10 +53,10 @@ func (s *session) handshake() bool {
 		s.warnf("TLS is not available: dropping %s", s.client())
 		return false
 	}
-	if s.set.wrapper && s.over(evTLS, s.set.tlsRate, "New TLS session rate") {
+	if s.set.wrapper && s.over(anvil.NewTLS, s.set.tlsRate, "New TLS session rate") {
 		return false
 	}
-	conn := tls.Server(s.raw, s.srv.tls)
+	conn := tlsconf.Accept(s.raw, s.srv.tls)
 	s.in.Reset((*network)(s)) // what was sent in plain text behind STARTTLS goes
 	s.raw.SetDeadline(time.Now().Add(s.set.tlsTimeout))
 	ctx, cancel := context.WithTimeout(s.ctx, s.set.tlsTimeout)
@@ -66,12 +67,12 @@ func (s *session) handshake() bool {
 		return false
 	}
 	s.raw.SetDeadline(time.Time{})
-	s.sock = conn
+	s.sock, s.tlsConn = conn, conn
 	cs := conn.ConnectionState()
 	f := &s.facts
 	var kx string
 	f.TLS = true
-	f.TLSProtocol, f.TLSCipher, f.TLSBits, kx = tlsconf.DescribeServer(cs, s.srv.tlsLeaf)
+	f.TLSProtocol, f.TLSCipher, f.TLSBits, kx = tlsconf.DescribeServer(cs, tlsconf.Leaf(conn))
 	trust := "Anonymous"
 	if len(cs.PeerCertificates) > 0 {
 		trust = s.clientCert(cs)

@@ -122,10 +122,7 @@ func (s *session) xclient(args string) bool {
 // become restarts the session as another client's.
 func (s *session) become(f *restrict.Facts, login string) bool {
 	helo, proto := f.Helo, f.Protocol
-	if s.limited {
-		s.srv.limits.disconnect(s.facts.ClientAddr)
-		s.limited = false
-	}
+	s.uncount()
 	tls := s.facts.TLS
 	s.facts = *f
 	s.forget()

@@ -27,7 +27,7 @@ func instance(t *testing.T, main, master string, files map[string]string) string
 			t.Fatal(err)
 		}
 	}
-	for _, p := range []string{"smtpd", "cleanup", "qmgr", "bounce", "pickup", "showq", "error", "local", "virtual", "smtp", "lmtp", "discard", "pipe"} {
+	for _, p := range []string{"smtpd", "cleanup", "qmgr", "bounce", "pickup", "showq", "error", "local", "virtual", "smtp", "lmtp", "discard", "pipe", "anvil"} {
 		put("libexec/"+p, "#!/bin/sh\n", 0o755)
 	}
 	put("libexec/data", "", 0o644)
@@ -136,6 +136,8 @@ func TestProblems(t *testing.T) {
 		{"Cyrus", "smtpd_sasl_type = cyrus\nsmtpd_sasl_auth_enable = yes", "", "error: @/main.cf, line 6: smtpd_sasl_type: type cyrus is not supported"},
 		{"Cyrus unused", "smtpd_sasl_type = cyrus", "", ""},
 		{"Cyrus in a service", "smtpd_sasl_type = cyrus", "26 inet n - n - - smtpd -o smtpd_sasl_auth_enable=yes -o smtpd_sasl_type=cyrus", "error: @/master.cf, line 13: smtpd_sasl_type: type cyrus"},
+		{"databases", "auth_databases = passwd-file, shadow", "", ""},
+		{"no such database", "auth_databases = pam", "", "error: @/main.cf, line 6: auth_databases: there is no database pam, auth does not start: use passwd-file, shadow or both"},
 		{"DANE", "smtp_tls_security_level = dane", "", "warning: @/main.cf, line 6: smtp_tls_security_level: DANE is not supported"},
 		{"policy server by TCP", "smtpd_end_of_data_restrictions = check_policy_service { inet:127.0.0.1:10023, timeout=9s }", "", ""},
 		{"SASL by TCP", "smtpd_sasl_path = inet:127.0.0.1:12345", "", ""},

@@ -18,7 +18,6 @@ var builtIn = map[string]string{
 	"tlsmgr":          "each program keeps its TLS sessions and tickets itself",
 	"dnsblog":         "the SMTP server asks DNS lists itself",
 	"tlsproxy":        "programs speak TLS themselves",
-	"anvil":           "the SMTP server counts its clients itself",
 	"postlogd":        "master writes the log file",
 	"proxymap":        "each program opens its tables itself",
 	"verify":          "address verification is not there yet: reject_unverified_sender and its kin defer",

@@ -26,6 +26,12 @@ func (k *checker) unsupported(c *config.Config, name, value string, pos config.P
 		if value != "dovecot" && k.get(c, "smtpd_sasl_auth_enable") == "yes" {
 			k.add(pos, Error, "%s: type %s is not supported, smtpd does not start: use dovecot, which the auth service is too", name, value)
 		}
+	case "auth_databases":
+		for _, w := range config.SplitList(value) {
+			if w != "passwd-file" && w != "shadow" {
+				k.add(pos, Error, "%s: there is no database %s, auth does not start: use passwd-file, shadow or both", name, w)
+			}
+		}
 	case "smtp_tls_security_level", "lmtp_tls_security_level":
 		if l := strings.ToLower(value); l == "dane" || l == "dane-only" || l == "half-dane" {
 			k.add(pos, Warning, "%s: DANE is not supported: mail is deferred that needs the level %s", name, l)

@@ -170,6 +170,9 @@ smtpd_sasl_path = private/auth
 smtpd_tls_auth_only = yes
 auth_passwd_file = %[1]s/etc/users
 smtpd_relay_restrictions = permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination
+
+# All clients come from one address.
+mail_max_userip_connections = 0
 `, in.Dir, in.BinDir, in.Domain, uid, gid)
 	if in.root() {
 		fmt.Fprintf(&b, "\n# Made by root: the programs run as these numbers, no system users are needed.\nrole_uid_base = %d\ndefault_privs = nobody\n", privateBase)
@@ -200,6 +203,7 @@ cleanup   unix  n       -       n       -       0       cleanup
 qmgr      unix  n       -       n       300     1       qmgr
 bounce    unix  -       -       n       -       0       bounce
 auth      unix  -       -       n       -       0       auth
+anvil     unix  -       -       n       -       1       anvil
 resolver  unix  -       -       n       -       0       resolver
 smtp      unix  -       -       n       -       -       smtp
 relay     unix  -       -       n       -       -       smtp

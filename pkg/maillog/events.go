@@ -399,7 +399,7 @@ func (e Login) Text() string {
 
 // LoginEnd is login's line for a connection that ended without a login, in
 // Dovecot's form: fail2ban looks for it. Tries describes the attempts: "auth
-// failed, 1 attempts in 2 secs", "no auth attempts in 5 secs".
+// failed, 1 attempts in 2 secs", "no auth attempts in 5 secs"; "" when none failed.
 type LoginEnd struct {
 	Service string
 	Why     string // "Connection closed", "Inactivity"; may be ""
@@ -414,7 +414,10 @@ func (e LoginEnd) Text() string {
 	if e.Why != "" {
 		b.WriteString(": " + e.Why)
 	}
-	b.WriteString(" (" + e.Tries + "): ")
+	if e.Tries != "" {
+		b.WriteString(" (" + e.Tries + ")")
+	}
+	b.WriteString(": ")
 	e.text(&b)
 	return b.String()
 }

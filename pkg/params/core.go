@@ -17,8 +17,8 @@ var (
 	AlternateConfigDirectories                       = config.String{Name: "alternate_config_directories", Note: "configuration directories, besides the default, that set-gid commands accept from their callers (-c, $MAIL_CONFIG); read from the default main.cf"}
 	AlwaysAddMissingHeaders                          = config.Bool{Name: "always_add_missing_headers", Default: "no", Note: "add missing From:, Date: and Message-Id: headers to mail of all clients, not just that of local_header_rewrite_clients"}
 	AlwaysBcc                                        = config.String{Name: "always_bcc", Note: "address that gets a copy of every message"}
-	AnvilRateTimeUnit                                = config.Time{Name: "anvil_rate_time_unit", Default: "60s", Unit: 's', Min: 1, Note: "the period over which smtpd(8) counts for the smtpd_client_*_rate_limit parameters, in each of its processes"}
-	AnvilStatusUpdateTime                            = config.Time{Name: "anvil_status_update_time", Default: "600s", Unit: 's', Min: 1}
+	AnvilRateTimeUnit                                = config.Time{Name: "anvil_rate_time_unit", Default: "60s", Unit: 's', Min: 1, Note: "the period over which anvil(8) counts for the smtpd_client_*_rate_limit parameters and login_client_auth_failure_limit"}
+	AnvilStatusUpdateTime                            = config.Time{Name: "anvil_status_update_time", Default: "600s", Unit: 's', Min: 1, Note: "how often anvil(8) logs the highest counts and rates"}
 	AppendAtMyorigin                                 = config.Bool{Name: "append_at_myorigin", Default: "yes", Note: "add @$myorigin to addresses without a domain (@$remote_header_rewrite_domain in the headers of mail from strangers)"}
 	AppendDotMydomain                                = config.Bool{Name: "append_dot_mydomain", Default: "${{$compatibility_level} <level {1} ? {yes} : {no}}", Note: "add .$mydomain to domains without a dot"}
 	ApplicationEventDrainTime                        = config.Time{Name: "application_event_drain_time", Default: "100s", Unit: 's', Min: 1}

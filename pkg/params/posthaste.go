@@ -4,9 +4,10 @@ import "posthaste/pkg/config"
 
 // Parameters that Postfix does not have.
 var (
+	AuthDatabases                = config.String{Name: "auth_databases", Default: "passwd-file", MinLen: 1, Note: "where auth(8) looks for users and passwords, in this order: passwd-file (auth_passwd_file), shadow (the users of the system, by /etc/passwd and /etc/shadow)"}
 	AuthDefaultRealm             = config.String{Name: "auth_default_realm", Default: "$mydomain", Note: "domain that a login name may have or lack: a line for USER in the password file serves USER@auth_default_realm too, and the other way round; empty for none"}
-	AuthFailureDelay             = config.Time{Name: "auth_failure_delay", Default: "2s", Unit: 's', Max: 60, Note: "how long auth(8) waits before it answers a failed attempt; doubles with each failure of a client or for a user name, up to eight times"}
-	AuthMechanisms               = config.String{Name: "auth_mechanisms", Default: "plain login scram-sha-256", MinLen: 1, Note: "SASL mechanisms that auth(8) offers; scram-sha-256 only while every user of the password file has a SCRAM-SHA-256 or PLAIN value"}
+	AuthFailureDelay             = config.Time{Name: "auth_failure_delay", Default: "2s", Unit: 's', Max: 60, Note: "how long auth(8) waits before it answers a failed attempt; doubles with each failure of a client or for a user name, up to four times; Postfix, as a client, waits no longer than 10s"}
+	AuthMechanisms               = config.String{Name: "auth_mechanisms", Default: "plain login scram-sha-256-plus scram-sha-256 scram-sha-1-plus scram-sha-1", MinLen: 1, Note: "SASL mechanisms that auth(8) offers; scram ones only while every user has a SCRAM value of that hash function, or a PLAIN one; -plus ones only under TLS"}
 	AuthPasswdFile               = config.String{Name: "auth_passwd_file", Default: "$config_directory/users", MinLen: 1, Note: "password file of auth(8): user:{SCHEME}hash:uid:gid:gecos:home:shell:extra"}
 	AuthClientUsers              = config.String{Name: "auth_client_users", Note: "users, by name or number, whose programs may ask the auth service besides our own smtpd: an Exim or Postfix that uses it as its Dovecot SASL server"}
 	LoginClientAuthFailureLimit  = config.Int{Name: "login_client_auth_failure_limit", Default: "100", Note: "failed logins of one client address within anvil_rate_time_unit after which login(8) lets it try no more; 0 for no limit"}
@@ -23,6 +24,7 @@ var (
 	ImapdCreateFolders           = config.String{Name: "imapd_create_folders", Default: "Drafts, Junk, Sent, Trash", Note: "folders that a user's first IMAP login makes, each with the special use of its name (Archive, Drafts, Junk, Sent, Trash)"}
 	ImapdIdleNotifyInterval      = config.Time{Name: "imapd_idle_notify_interval", Default: "2m", Unit: 's', Note: "how often a client in IDLE gets a sign of life, which keeps address translation from forgetting its connection; 0 for never"}
 	ImapdTimeout                 = config.Time{Name: "imapd_timeout", Default: "30m", Unit: 's', Min: 60, Note: "how long an IMAP session may say nothing before imapd(8) ends it; RFC 9051 asks for 30 minutes or more"}
+	MailMaxUseripConnections     = config.Int{Name: "mail_max_userip_connections", Default: "10", Note: "IMAP sessions, and POP3 sessions, that a user may have from one client address at a time; 0 for no limit"}
 	MaillogJson                  = config.Bool{Name: "maillog_json", Default: "no", Note: "write each log event as one JSON object instead of Postfix's line"}
 	Pop3dTimeout                 = config.Time{Name: "pop3d_timeout", Default: "600s", Unit: 's', Min: 1, Note: "how long a POP3 client may be silent after login; RFC 1939 wants ten minutes at least"}
 	QueueSyncfs                  = config.String{Name: "queue_syncfs", Default: "auto", MinLen: 1, Note: "whether many messages that arrive at the same time are made durable by one syncfs: auto (if the queue's file system, ext4 with a journal or xfs, holds nothing but mail), yes or no"}

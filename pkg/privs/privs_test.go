@@ -164,6 +164,8 @@ var allowed = map[string]string{
 	"smtp":     "read config,unix,tcp,udp",
 	"lmtp":     "read config,unix,tcp,udp",
 	"auth":     "read config,unix",
+	"shadow":   "unix",
+	"anvil":    "unix",
 	"login":    "read config,unix",
 	"resolver": "unix,tcp,udp",
 }

@@ -17,6 +17,7 @@ const (
 	Login      Identity = "posthaste-login"    // talks to mail readers before authentication
 	Auth       Identity = "posthaste-auth"     // sees password data
 	Resolver   Identity = "posthaste-resolver" // talks to name servers
+	Shadow     Identity = "posthaste-shadow"   // has the system's passwords
 	Null       Identity = "posthaste-null"     // needs nothing but its socket
 	Superuser  Identity = "root"               // acts as the recipient through workers
 	MailUser   Identity = "(the mail's owner)" // started as that user by master
@@ -24,7 +25,7 @@ const (
 
 // Identities lists all that need a system user, in the order of their offsets
 // from role_uid_base.
-var Identities = []Identity{Queue, SMTPServer, SMTPClient, Login, Auth, Resolver, Null}
+var Identities = []Identity{Queue, SMTPServer, SMTPClient, Login, Auth, Resolver, Null, Shadow}
 
 // Role is one row: what one program may do.
 type Role struct {
@@ -50,7 +51,7 @@ type Role struct {
 // Table has a row for every daemon.
 var Table = []Role{
 	{Program: "smtpd", As: SMTPServer, Read: tables,
-		Dial:    []string{"public/cleanup", "public/qmgr", "private/auth", "private/resolver"},
+		Dial:    []string{"public/cleanup", "public/qmgr", "private/auth", "private/anvil", "private/resolver"},
 		Callers: []string{"postscreen"}},
 	{Program: "cleanup", As: Queue, Read: tables, Write: []string{"$queue_directory/incoming", "$queue_directory/hold"},
 		Dial:    []string{"public/qmgr"},
@@ -65,6 +66,7 @@ var Table = []Role{
 		Callers: []string{"setgid"}},
 	{Program: "bounce", As: Queue, Read: tables, Dial: []string{"public/cleanup"}, Callers: []string{"qmgr", "cleanup"}},
 	{Program: "error", As: Null, Callers: []string{"qmgr"}},
+	{Program: "anvil", As: Null, Callers: []string{"smtpd", "login"}},
 	{Program: "discard", As: Null, Callers: []string{"qmgr"}},
 	{Program: "smtp", As: SMTPClient, Read: append([]string{"/etc/ssl", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"}, tables...),
 		Dial: []string{"private/resolver"}, Callers: []string{"qmgr"}, Network: true},
@@ -73,8 +75,11 @@ var Table = []Role{
 	{Program: "local", As: Superuser, Read: []string{"/"}, Write: []string{"/"}, Dial: []string{"public/cleanup", "private/*"}, Callers: []string{"qmgr"}, Exec: true, Network: true},
 	{Program: "virtual", As: Superuser, Read: tables, Write: []string{"$virtual_mailbox_base"}, Callers: []string{"qmgr"}, Exec: true},
 	{Program: "pipe", As: Superuser, Read: []string{"/"}, Write: []string{"/"}, Callers: []string{"qmgr"}, Exec: true, Network: true},
-	{Program: "auth", As: Auth, Read: tables, Dial: []string{"private/session"}, Callers: []string{"smtpd", "login"}},
-	{Program: "login", As: Login, Read: tables, Dial: []string{"private/auth", "private/session"}},
+	{Program: "auth", As: Auth, Read: tables, Dial: []string{"private/session", "private/shadow"}, Callers: []string{"smtpd", "login"}},
+	// Before it gives up master's rights it opens /etc/passwd and /etc/shadow, each
+	// once; to open them again takes a new process.
+	{Program: "shadow", As: Shadow, Callers: []string{"auth"}},
+	{Program: "login", As: Login, Read: tables, Dial: []string{"private/auth", "private/session", "private/anvil"}},
 	{Program: "imapd", As: MailUser, Read: []string{"/"}, Write: []string{"/"}},
 	{Program: "pop3d", As: MailUser, Read: []string{"/"}, Write: []string{"/"}},
 	{Program: "resolver", As: Resolver, Read: []string{"/etc/hosts", "/etc/resolv.conf"}, Callers: []string{"smtpd", "smtp", "lmtp"}, Network: true},

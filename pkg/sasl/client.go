@@ -62,8 +62,10 @@ func ParseSecurity(words []string) (s Security, err error) {
 var clientMechanisms = []struct {
 	name  string
 	lacks Security
-	open  func(user, password string) (Client, error)
+	open  func(o *Offer, user, password string) (Client, error)
 }{
+	{"SCRAM-SHA-256-PLUS", NoDictionary | ForwardSecrecy, newScramClient("SCRAM-SHA-256-PLUS", scram.SHA256)},
+	{"SCRAM-SHA-1-PLUS", NoDictionary | ForwardSecrecy, newScramClient("SCRAM-SHA-1-PLUS", scram.SHA1)},
 	{"SCRAM-SHA-256", NoActive | NoDictionary | ForwardSecrecy, newScramClient("SCRAM-SHA-256", scram.SHA256)},
 	{"SCRAM-SHA-1", NoActive | NoDictionary | ForwardSecrecy, newScramClient("SCRAM-SHA-1", scram.SHA1)},
 	{"CRAM-MD5", NoActive | NoDictionary | ForwardSecrecy | MutualAuth, newCramMD5Client},
@@ -74,23 +76,37 @@ var clientMechanisms = []struct {
 // ErrNoMechanism says that a server offers none that we have and may use.
 var ErrNoMechanism = errors.New("no compatible authentication mechanisms")
 
-// ClientMechanisms returns those of offered that we can use under the security
-// options, best first.
-func ClientMechanisms(offered []string, s Security) []string {
+// Offer is what a server offers over one connection.
+type Offer struct {
+	Mechanisms []string
+	// Bindings are the connection's channel bindings; none without TLS.
+	Bindings Bindings
+}
+
+// Has tells whether the server offers a mechanism.
+func (o *Offer) Has(mechanism string) bool {
+	return slices.ContainsFunc(o.Mechanisms, func(m string) bool { return strings.EqualFold(m, mechanism) })
+}
+
+// Usable returns those mechanisms that we can use under the security options,
+// best first.
+func (o *Offer) Usable(s Security) []string {
 	var l []string
 	for _, m := range clientMechanisms {
-		if m.lacks&s == 0 && slices.ContainsFunc(offered, func(o string) bool { return strings.EqualFold(o, m.name) }) {
+		if m.lacks&s == 0 && o.Has(m.name) && (len(o.Bindings) > 0 || !strings.HasSuffix(m.name, "-PLUS")) {
 			l = append(l, m.name)
 		}
 	}
 	return l
 }
 
-// NewClient starts an exchange.
-func NewClient(mechanism, user, password string) (Client, error) {
+// NewClient starts an exchange. o must be all that the server offers: with SCRAM
+// the client tells the server what it was shown, so that a mechanism that
+// somebody between them took out is missed.
+func NewClient(mechanism, user, password string, o *Offer) (Client, error) {
 	for _, m := range clientMechanisms {
 		if strings.EqualFold(m.name, mechanism) {
-			return m.open(user, password)
+			return m.open(o, user, password)
 		}
 	}
 	return nil, ErrNoMechanism
@@ -99,7 +115,7 @@ func NewClient(mechanism, user, password string) (Client, error) {
 // plainClient is RFC 4616.
 type plainClient struct{ user, password string }
 
-func newPlainClient(user, password string) (Client, error) {
+func newPlainClient(_ *Offer, user, password string) (Client, error) {
 	if strings.ContainsRune(user+password, 0) {
 		return nil, ErrMessage
 	}
@@ -121,7 +137,7 @@ type loginClient struct {
 	step           int
 }
 
-func newLoginClient(user, password string) (Client, error) {
+func newLoginClient(_ *Offer, user, password string) (Client, error) {
 	return &loginClient{user: user, password: password}, nil
 }
 
@@ -146,7 +162,7 @@ type cramMD5 struct {
 	done           bool
 }
 
-func newCramMD5Client(user, password string) (Client, error) {
+func newCramMD5Client(_ *Offer, user, password string) (Client, error) {
 	return &cramMD5{user: user, password: password}, nil
 }
 
@@ -164,19 +180,38 @@ func (c *cramMD5) Next(challenge []byte) ([]byte, error) {
 	return []byte(c.user + " " + hex.EncodeToString(h.Sum(nil))), nil
 }
 
-// scramClient is RFC 5802 without channel binding.
+// scramClient is RFC 5802.
 type scramClient struct {
 	name string
 	conv *scram.ClientConversation
 }
 
-func newScramClient(name string, h scram.HashGeneratorFcn) func(string, string) (Client, error) {
-	return func(user, password string) (Client, error) {
+// bindingTypes are the channel bindings in the order of choice: what every
+// server has that binds channels at all (RFC 5802, section 6; RFC 9266 for TLS 1.3,
+// which has no tls-unique).
+var bindingTypes = []string{"tls-unique", "tls-exporter", "tls-server-end-point"}
+
+func newScramClient(name string, h scram.HashGeneratorFcn) func(*Offer, string, string) (Client, error) {
+	return func(o *Offer, user, password string) (Client, error) {
 		c, err := h.NewClient(user, password, "")
 		if err != nil {
 			return nil, err
 		}
-		return &scramClient{name, c.NewConversation()}, nil
+		s := &scramClient{name: name}
+		switch {
+		case strings.HasSuffix(name, "-PLUS"):
+			i := slices.IndexFunc(bindingTypes, func(t string) bool { return len(o.Bindings[t]) > 0 })
+			if i < 0 {
+				return nil, ErrNoMechanism
+			}
+			t := bindingTypes[i]
+			s.conv = c.NewConversationWithChannelBinding(scram.ChannelBinding{Type: scram.ChannelBindingType(t), Data: o.Bindings[t]})
+		case len(o.Bindings) > 0 && !o.Has("SCRAM-SHA-256-PLUS") && !o.Has("SCRAM-SHA-1-PLUS"):
+			s.conv = c.NewConversationAdvertisingChannelBinding()
+		default:
+			s.conv = c.NewConversation()
+		}
+		return s, nil
 	}
 }
 

@@ -1,5 +1,6 @@
 // Package sasl holds the SASL mechanisms (RFC 4422) of both sides: PLAIN,
-// LOGIN, SCRAM-SHA-256 and SCRAM-SHA-1. Mechanisms are state machines that take
+// LOGIN, SCRAM-SHA-256 and SCRAM-SHA-1, these two with and without channel
+// binding (-PLUS). Mechanisms are state machines that take
 // decoded messages and return decoded messages; base64, line limits and the
 // protocol around them are the caller's.
 package sasl
@@ -26,10 +27,16 @@ var (
 
 // Kinds of ErrCredentials, for the server's own log and never for the client.
 var (
-	ErrUnknownUser = reason("unknown user")
-	ErrMismatch    = reason("password mismatch")
-	ErrLocked      = reason("password is locked")
-	ErrOtherUser   = reason("may not act as another user")
+	ErrUnknownUser     = reason("unknown user")
+	ErrMismatch        = reason("password mismatch")
+	ErrLocked          = reason("password is locked")
+	ErrAccountExpired  = reason("account has expired")
+	ErrPasswordExpired = reason("password has expired")
+	ErrSuperuser       = reason("user ID 0 may not log in")
+	ErrOtherUser       = reason("may not act as another user")
+	ErrBinding         = reason("channel binding does not match: the client's TLS connection is not ours")
+	ErrBindingType     = reason("channel binding of a type that this connection does not have")
+	ErrDowngrade       = reason("the client was not shown the mechanisms with channel binding that are on offer")
 )
 
 // reason is an ErrCredentials that says why.
@@ -70,18 +77,28 @@ type Server interface {
 // maxMessage bounds names and passwords.
 const maxMessage = 1024
 
+// Bindings are the channel bindings of a TLS connection (RFC 5056), data by
+// type: "tls-exporter" (RFC 9266), "tls-unique" and "tls-server-end-point"
+// (RFC 5929).
+type Bindings map[string][]byte
+
 // NewServer starts an exchange; ok is false for a mechanism that does not
-// exist here.
-func NewServer(mech string, v Verifier) (s Server, ok bool) {
-	switch strings.ToUpper(mech) {
+// exist here. Bindings are those of the client's connection, provided that the
+// client was offered mechanisms with channel binding.
+func NewServer(mech string, v Verifier, b Bindings) (s Server, ok bool) {
+	mech = strings.ToUpper(mech)
+	switch mech {
 	case "PLAIN":
 		return &plainServer{v: v}, true
 	case "LOGIN":
 		return &loginServer{v: v}, true
+	}
+	base, plus := strings.CutSuffix(mech, "-PLUS")
+	switch base {
 	case "SCRAM-SHA-256":
-		return newScram(v, "SHA-256", sha256.New), true
+		return newScram(v, "SHA-256", sha256.New, plus, b), true
 	case "SCRAM-SHA-1":
-		return newScram(v, "SHA-1", sha1.New), true
+		return newScram(v, "SHA-1", sha1.New, plus, b), true
 	}
 	return nil, false
 }
@@ -144,15 +161,18 @@ func (s *loginServer) Next(resp []byte) ([]byte, bool, error) {
 	return nil, true, nil
 }
 
-// scramServer is RFC 5802 and RFC 7677, without channel binding.
+// scramServer is RFC 5802 and RFC 7677.
 type scramServer struct {
-	conv *scram.ServerConversation
+	srv  *scram.Server
+	conv *scram.ServerConversation // once the client has spoken
+	plus bool
+	b    Bindings
 	user string
 	err  error
 }
 
-func newScram(v Verifier, name string, h func() hash.Hash) *scramServer {
-	s := &scramServer{}
+func newScram(v Verifier, name string, h func() hash.Hash, plus bool, b Bindings) *scramServer {
+	s := &scramServer{plus: plus, b: b}
 	srv, err := scram.HashGeneratorFcn(h).NewServer(func(user string) (scram.StoredCredentials, error) {
 		s.user = user
 		k, err := v.Scram(user, name)
@@ -166,14 +186,36 @@ func newScram(v Verifier, name string, h func() hash.Hash) *scramServer {
 		s.err = ErrTemporary
 		return s
 	}
-	s.conv = srv.WithNonceGenerator(rand.Text).NewConversation()
+	s.srv = srv.WithNonceGenerator(rand.Text)
 	return s
 }
 
 func (s *scramServer) User() string { return s.user }
 
+// bind looks at what the client's first message says of channel binding
+// (RFC 5802, section 6), and starts the conversation.
+func (s *scramServer) bind(first string) error {
+	flag, _, ok := strings.Cut(first, ",")
+	kind, bound := strings.CutPrefix(flag, "p=")
+	switch {
+	case !ok || bound != s.plus:
+		return ErrMessage
+	case flag == "y" && len(s.b) > 0:
+		return ErrDowngrade
+	case !bound:
+		s.conv = s.srv.NewConversation()
+		return nil
+	}
+	data := s.b[kind]
+	if len(data) == 0 {
+		return ErrBindingType
+	}
+	s.conv = s.srv.NewConversationWithChannelBinding(scram.ChannelBinding{Type: scram.ChannelBindingType(kind), Data: data})
+	return nil
+}
+
 func (s *scramServer) Next(resp []byte) ([]byte, bool, error) {
-	if s.conv == nil {
+	if s.srv == nil {
 		return nil, false, s.err
 	}
 	if resp == nil {
@@ -182,7 +224,12 @@ func (s *scramServer) Next(resp []byte) ([]byte, bool, error) {
 	if len(resp) > 4*maxMessage {
 		return nil, false, ErrMessage
 	}
-	first := s.user == ""
+	first := s.conv == nil
+	if first {
+		if err := s.bind(string(resp)); err != nil {
+			return nil, false, err
+		}
+	}
 	out, err := s.conv.Step(string(resp))
 	if err != nil {
 		switch {
@@ -190,6 +237,8 @@ func (s *scramServer) Next(resp []byte) ([]byte, bool, error) {
 			return nil, false, s.err
 		case first:
 			return nil, false, ErrMessage
+		case out == scram.ErrChannelBindingsDontMatch:
+			return nil, false, ErrBinding
 		}
 		return nil, false, ErrMismatch
 	}

@@ -49,7 +49,7 @@ func newLifecycle(r *runner) *lifecycle {
 	if r.spec.Serve == nil {
 		l.limit = 0 // wakeups do not overlap anyway
 	}
-	if r.spec.Solitary {
+	if r.spec.Solitary || r.spec.Shared {
 		l.limit = 0 // master.cf's "1" means one process, whose clients keep connections
 	}
 	l.maxIdle = params.MaxIdle.In(cfg)

@@ -9,6 +9,7 @@ package service
 import (
 	"context"
 	"net"
+	"time"
 
 	"posthaste/pkg/config"
 	"posthaste/pkg/gopool"
@@ -48,6 +49,10 @@ type Spec struct {
 	// Drain, if set, is called once when the process begins to drain; the
 	// process exits when Drain has returned and all sessions are over.
 	Drain func(env *Env)
+
+	// Shared daemons are asked by other programs over kept connections: maxproc,
+	// which in Postfix counts their processes, does not limit them.
+	Shared bool
 
 	// Solitary daemons run in one process at a time: the successor starts when the
 	// predecessor has left, or has called Env.ReleaseService (qmgr).
@@ -99,6 +104,14 @@ func (e *Env) Waiting() (busy func()) {
 	}
 	e.life.setWaiting(1)
 	return func() { e.life.setWaiting(-1) }
+}
+
+// StayFor makes an idle process stay for that long at least, should max_idle be
+// shorter; for Before.
+func (e *Env) StayFor(d time.Duration) {
+	if e.life != nil {
+		e.life.maxIdle = max(e.life.maxIdle, d)
+	}
 }
 
 // RunAs makes the process take another identity than its row in the privilege

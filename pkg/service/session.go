@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 
 	"posthaste/pkg/ipc"
 	"posthaste/pkg/masterlink"
@@ -47,7 +48,15 @@ func (r *runner) sessionLoop() {
 		if err != nil {
 			return
 		}
-		fd, err := r.sessions.TakeFD()
+		v, err := session.DecodeDeliver(p)
+		if typ != session.TypeDeliver || err != nil {
+			r.env.Log.Warningf("session: bad frame: %v", err)
+			if fd, err := r.sessions.TakeFD(); err == nil {
+				syscall.Close(fd)
+			}
+			continue
+		}
+		fd, err := v.Open.Descriptors(r.sessions)
 		if err != nil {
 			return
 		}
@@ -56,17 +65,13 @@ func (r *runner) sessionLoop() {
 		f.Close()
 		if err != nil {
 			r.env.Log.Warningf("session: %v", err)
-			continue
-		}
-		v, err := session.DecodeDeliver(p)
-		if typ != session.TypeDeliver || err != nil {
-			r.env.Log.Warningf("session: bad frame: %v", err)
-			c.Close()
+			v.Open.CloseLease()
 			continue
 		}
 		r.begin()
 		go func() {
 			defer r.end()
+			defer v.Open.CloseLease()
 			defer c.Close()
 			r.protect(func() { r.spec.Session(r.ctx, r.env, &Session{Grant: v.Grant, Open: v.Open, Conn: c}) })
 		}()

@@ -387,12 +387,16 @@ func (a *Agent) authenticate(l *link, s *session) *openFailure {
 			return err != nil || !ok
 		})
 	}
-	mechs := sasl.ClientMechanisms(offered, opts)
+	all := &sasl.Offer{Mechanisms: s.c.Ext.Auth}
+	if cs := s.c.TLS(); cs != nil {
+		all.Bindings = tlsconf.Bindings(cs, nil)
+	}
+	mechs := (&sasl.Offer{Mechanisms: offered, Bindings: all.Bindings}).Usable(opts)
 	if len(mechs) == 0 {
 		return &openFailure{failure: failure{dsn: "4.7.0", reason: fmt.Sprintf(
 			"SASL authentication failed: server %s offered no compatible authentication mechanisms for this type of connection security", s.t.peer())}, throttle: true}
 	}
-	m, err := sasl.NewClient(mechs[0], l.cred.user, l.cred.password)
+	m, err := sasl.NewClient(mechs[0], l.cred.user, l.cred.password, all)
 	if err != nil {
 		return a.saslError(s, err)
 	}

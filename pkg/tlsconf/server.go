@@ -83,6 +83,7 @@ func Server(cfg *config.Config, o ServerOptions) (*tls.Config, error) {
 	if o.Env.SNI != nil {
 		c.GetCertificate = sniCertificates(o.Env.SNI, o.Env.Log)
 	}
+	noteLeaf(c)
 	return c, nil
 }
 

@@ -67,13 +67,17 @@ func (c *Client) Grant(ctx context.Context, g *Grant) error {
 }
 
 // Open hands the connection behind descriptor fd to the session program of the
-// cookie's user. The descriptor stays the caller's, who closes it: with
-// success the session program has its own. For login.
+// cookie's user, with the lease, should o have one. Descriptors stay the caller's,
+// who closes them: with success the session program has its own. For login.
 func (c *Client) Open(ctx context.Context, o *Open, fd int) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
-	return c.call(ctx, TypeOpen, EncodeOpen(o), fd)
+	fds := []int{fd}
+	if o.Lease {
+		fds = append(fds, o.LeaseFD)
+	}
+	return c.call(ctx, TypeOpen, EncodeOpen(o), fds...)
 }
 
 func (c *Client) call(ctx context.Context, typ byte, payload []byte, fds ...int) error {
@@ -188,8 +192,8 @@ func (k *kept) fail(err error) {
 
 // Serve answers the requests of one client in order, until it leaves or breaks
 // the protocol. A nil grant or open means that the client may not ask for it.
-// With an error the descriptor that open was given is closed here; otherwise
-// it is open's.
+// With an error the descriptors that open was given are closed here; otherwise
+// they are open's.
 func Serve(c *ipc.Conn, grant func(*Grant) error, open func(*Open, int) error) error {
 	for {
 		typ, p, err := c.ReadFrame()
@@ -203,16 +207,17 @@ func Serve(c *ipc.Conn, grant func(*Grant) error, open func(*Open, int) error) e
 				err = grant(g)
 			}
 		case typ == TypeOpen && open != nil:
-			fd, ferr := c.TakeFD()
+			o, derr := DecodeOpen(p)
+			if derr != nil {
+				return derr
+			}
+			fd, ferr := o.Descriptors(c)
 			if ferr != nil {
 				return ferr
 			}
-			var o *Open
-			if o, err = DecodeOpen(p); err == nil {
-				err = open(o, fd)
-			}
-			if err != nil {
+			if err = open(o, fd); err != nil {
 				syscall.Close(fd)
+				o.CloseLease()
 			}
 		default:
 			return fmt.Errorf("%w: request of type %d", ipc.ErrProtocol, typ)

@@ -16,12 +16,14 @@ package session
 import (
 	"fmt"
 	"strings"
+	"syscall"
 
+	"posthaste/pkg/ipc"
 	"posthaste/pkg/wire"
 )
 
 // Protocol is the name in the hello frames.
-const Protocol = "session/1"
+const Protocol = "session/2"
 
 // Service is the socket's place below the queue directory; master itself
 // serves it.
@@ -30,8 +32,8 @@ const Service = "private/session"
 // Frame types.
 const (
 	TypeGrant   = 1 // auth to master
-	TypeOpen    = 2 // login to master, with one descriptor
-	TypeDeliver = 3 // master to session process, with one descriptor
+	TypeOpen    = 2 // login to master, with one descriptor, or two with Lease
+	TypeDeliver = 3 // master to session process, with the same
 	TypeResult  = 4 // master's answer to Grant and Open
 )
 
@@ -59,6 +61,10 @@ type Open struct {
 	Input   []byte // what the client has sent beyond the login command
 	Tag     string // IMAP: tag of the command that authenticated; its OK is for the session program to send
 	Service string // "imap", "imaps", "pop3", "pop3s": for the log
+	// Lease: a second descriptor comes along, which the session process keeps open
+	// as long as the session lasts. anvil(8) watches its other end.
+	Lease   bool
+	LeaseFD int // that descriptor, once received; not on the wire
 }
 
 // Deliver is both together, for the session program.
@@ -137,12 +143,13 @@ func (o *Open) encode(e *wire.Encoder) {
 	e.Bytes(o.Input)
 	e.String(o.Tag)
 	e.String(o.Service)
+	e.Bool(o.Lease)
 }
 
 func (o *Open) decode(d *wire.Decoder) {
 	o.Cookie, o.TLS, o.Remote, o.Local = d.String(), d.Bool(), d.String(), d.String()
 	o.Input = append([]byte(nil), d.Bytes()...)
-	o.Tag, o.Service = d.String(), d.String()
+	o.Tag, o.Service, o.Lease = d.String(), d.String(), d.Bool()
 }
 
 // EncodeGrant returns a Grant's payload.
@@ -169,6 +176,24 @@ func DecodeOpen(p []byte) (*Open, error) {
 		return nil, err
 	}
 	return o, o.Validate()
+}
+
+// Descriptors takes what came along with an Open or a Deliver: the client's
+// connection, and the lease.
+func (o *Open) Descriptors(c *ipc.Conn) (fd int, err error) {
+	if fd, err = c.TakeFD(); err == nil && o.Lease {
+		if o.LeaseFD, err = c.TakeFD(); err != nil {
+			syscall.Close(fd)
+		}
+	}
+	return fd, err
+}
+
+// CloseLease closes the lease, if there is one.
+func (o *Open) CloseLease() {
+	if o.Lease {
+		syscall.Close(o.LeaseFD)
+	}
 }
 
 // EncodeDeliver returns a Deliver's payload.

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -266,6 +268,10 @@ func (x *Exchange) line(q Request) string {
 	}
 	if q.Secured {
 		f = append(f, "secured")
+	}
+	f = append(f, "final-resp-ok")
+	for _, kind := range slices.Sorted(maps.Keys(q.Bindings)) {
+		f = append(f, "cbind="+kind+":"+encode64(q.Bindings[kind]))
 	}
 	if q.Initial != nil {
 		f = append(f, "resp="+encode64(q.Initial)) // must be the last

@@ -8,6 +8,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+
+	"posthaste/pkg/sasl"
 )
 
 // Limits of the protocol.
@@ -30,7 +32,20 @@ type Mech struct {
 	Active         bool
 	ForwardSecrecy bool
 	MutualAuth     bool
-	Private        bool
+	Private        bool // not to be announced by clients of Dovecot's
+	// ChannelBinding, of our own servers alone, marks a mechanism that needs the
+	// bindings of the connection with the request. Such mechanisms are Private, too:
+	// other programs do not know how to pass bindings. Dovecot passes them otherwise.
+	ChannelBinding bool
+}
+
+// Usable tells whether a client may be offered the mechanism; bound tells that
+// its connection has channel bindings.
+func (m *Mech) Usable(bound bool) bool {
+	if m.ChannelBinding {
+		return bound
+	}
+	return !m.Private && !strings.HasSuffix(m.Name, "-PLUS")
 }
 
 func (m *Mech) flags() []struct {
@@ -41,7 +56,8 @@ func (m *Mech) flags() []struct {
 		name string
 		v    *bool
 	}{{"anonymous", &m.Anonymous}, {"plaintext", &m.Plaintext}, {"dictionary", &m.Dictionary}, {"active", &m.Active},
-		{"forward-secrecy", &m.ForwardSecrecy}, {"mutual-auth", &m.MutualAuth}, {"private", &m.Private}}
+		{"forward-secrecy", &m.ForwardSecrecy}, {"mutual-auth", &m.MutualAuth}, {"private", &m.Private},
+		{"channel-binding-in-request", &m.ChannelBinding}}
 }
 
 // Mechs that servers of ours offer, with their properties.
@@ -50,6 +66,8 @@ var knownMechs = []Mech{
 	{Name: "LOGIN", Plaintext: true},
 	{Name: "SCRAM-SHA-256", MutualAuth: true},
 	{Name: "SCRAM-SHA-1", MutualAuth: true},
+	{Name: "SCRAM-SHA-256-PLUS", MutualAuth: true, Private: true, ChannelBinding: true},
+	{Name: "SCRAM-SHA-1-PLUS", MutualAuth: true, Private: true, ChannelBinding: true},
 }
 
 // MechByName returns a known mechanism with its properties.
@@ -76,7 +94,15 @@ type Request struct {
 	// "session", which is what Dovecot's programs call their identifier of a
 	// connection.
 	Program string
-	Initial []byte // initial response; nil for none
+	// FinalOK, for servers, says that the client takes the mechanism's last words
+	// together with success, as our own client does. Postfix does not.
+	FinalOK bool
+	// Bindings are the channel bindings of the client's connection, if it was
+	// offered mechanisms that need them.
+	Bindings sasl.Bindings
+	Initial  []byte // initial response; nil for none
+	// State is a Handler's own.
+	State any
 }
 
 // escape makes a value fit for one field.

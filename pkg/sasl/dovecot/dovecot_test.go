@@ -40,11 +40,11 @@ func (h handler) Mechs() []Mech {
 	b, _ := MechByName("LOGIN")
 	return []Mech{a, b}
 }
-func (h handler) Begin(q *Request) (sasl.Server, bool) {
+func (h handler) Begin(_ context.Context, q *Request) (sasl.Server, bool) {
 	if q.Mech == "SCRAM-SHA-256" {
 		return nil, false
 	}
-	return sasl.NewServer(q.Mech, h.v)
+	return sasl.NewServer(q.Mech, h.v, q.Bindings)
 }
 func (h handler) Result(_ context.Context, q *Request, _ string, err error) Outcome {
 	o := Outcome{Err: err}
@@ -207,4 +207,53 @@ func FuzzDovecotAuth(f *testing.F) {
 			}
 		}
 	})
+}
+
+// lastWords is a handler whose mechanism has something to say with success.
+type lastWords struct{ handler }
+
+type talker struct{}
+
+func (talker) Next([]byte) ([]byte, bool, error) { return []byte("v=proof"), true, nil }
+func (talker) User() string                      { return "anna" }
+
+func (lastWords) Begin(context.Context, *Request) (sasl.Server, bool) { return talker{}, true }
+
+// TestLastWords: a peer that does not say that it can take the mechanism's last
+// words with OK, as Postfix does not, gets them as a challenge before.
+func TestLastWords(t *testing.T) {
+	path := serve(t, &Server{Handler: lastWords{}})
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(30 * time.Second))
+	r := bufio.NewReader(c)
+	for {
+		l, err := r.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l == "DONE\n" {
+			break
+		}
+	}
+	for _, step := range [][2]string{
+		{"VERSION\t1\t1\nCPID\t1\nAUTH\t1\tX\tservice=smtp\n", "CONT\t1\tdj1wcm9vZg==\n"},
+		{"CONT\t1\t\n", "OK\t1\tuser=anna\n"},
+		{"AUTH\t2\tX\tservice=smtp\tfinal-resp-ok\n", "OK\t2\tuser=anna\tresp=dj1wcm9vZg==\n"},
+		{"AUTH\t3\tX\tservice=smtp\n", "CONT\t3\tdj1wcm9vZg==\n"},
+		{"CANCEL\t3\nAUTH\t3\tX\tservice=smtp\tfinal-resp-ok\n", "OK\t3\tuser=anna\tresp=dj1wcm9vZg==\n"},
+	} {
+		c.Write([]byte(step[0]))
+		if l, err := r.ReadString('\n'); err != nil || l != step[1] {
+			t.Errorf("after %q: %q, %v", step[0], l, err)
+		}
+	}
+	own := NewClient(path)
+	defer own.Close()
+	if _, r, err := own.Start(context.Background(), Request{Mech: "X"}); err != nil || !r.OK || string(r.Data) != "v=proof" {
+		t.Errorf("our client: %+v %v", r, err)
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,8 +21,9 @@ import (
 type Handler interface {
 	// Mechs are the mechanisms on offer when a client connects.
 	Mechs() []Mech
-	// Begin starts an exchange; ok is false if the mechanism is not on offer.
-	Begin(q *Request) (s sasl.Server, ok bool)
+	// Begin starts an exchange; ok is false if the mechanism is not on offer. ctx
+	// ends with the connection.
+	Begin(ctx context.Context, q *Request) (s sasl.Server, ok bool)
 	// Result is told the end of each exchange and says what the client is told. err
 	// is nil for success.
 	Result(ctx context.Context, q *Request, user string, err error) Outcome
@@ -67,6 +69,9 @@ type serverExchange struct {
 	s    sasl.Server
 	busy bool
 	gone bool // cancelled
+	// ok is the answer that waits until the client has acknowledged the mechanism's
+	// last words, for peers that cannot take both together.
+	ok string
 }
 
 // Serve speaks with one client until it leaves, breaks the protocol or ctx
@@ -199,7 +204,7 @@ func (sc *serverConn) request(f []string) error {
 			return err
 		}
 		var ok bool
-		if x.s, ok = sc.h.Begin(&x.q); !ok {
+		if x.s, ok = sc.h.Begin(sc.ctx, &x.q); !ok {
 			go sc.write(join("FAIL", id, "reason=Unsupported authentication mechanism."))
 			return nil
 		}
@@ -215,6 +220,12 @@ func (sc *serverConn) request(f []string) error {
 		}
 		if x.busy || len(f) < 3 {
 			return ErrProtocol
+		}
+		if x.ok != "" {
+			delete(sc.open, id)
+			sc.wg.Go(func() { sc.write(x.ok) })
+			sc.idle()
+			return nil
 		}
 		var err error
 		if msg, err = decode64(f[2]); err != nil {
@@ -258,6 +269,13 @@ func (sc *serverConn) step(id string, x *serverExchange, msg []byte) {
 	}
 	sc.mu.Lock()
 	gone := x.gone
+	if err == nil && challenge != nil && !x.q.FinalOK && !gone {
+		x.ok = join(append([]string{"OK", id, "user=" + user}, out.Fields...)...)
+		x.busy = false
+		sc.mu.Unlock()
+		sc.write(join("CONT", id, encode64(challenge)))
+		return
+	}
 	sc.mu.Unlock()
 	defer func() {
 		sc.mu.Lock()
@@ -296,8 +314,16 @@ func parseRequest(f []string) (q Request, err error) {
 		if len(x) > maxField {
 			return q, ErrProtocol
 		}
-		if i > 0 && x == "secured" {
+		if i > 0 && (x == "secured" || strings.HasPrefix(x, "secured=")) {
 			q.Secured = true
+		}
+		if i > 0 && x == "final-resp-ok" {
+			q.FinalOK = true
+		}
+		if b, ok := strings.CutPrefix(x, "cbind="); ok && i > 0 {
+			if err := q.bind(b); err != nil {
+				return q, err
+			}
 		}
 	}
 	for key, dst := range map[string]*string{"service": &q.Service, "lip": &q.LocalIP, "rip": &q.RemoteIP, "lport": &q.LocalPort, "rport": &q.RemotePort,
@@ -310,4 +336,18 @@ func parseRequest(f []string) (q Request, err error) {
 		}
 	}
 	return q, nil
+}
+
+// bind takes down one channel binding, "type:base64".
+func (q *Request) bind(b string) error {
+	kind, data, ok := strings.Cut(b, ":")
+	d, err := decode64(data)
+	if !ok || err != nil || kind == "" || len(d) == 0 || len(q.Bindings) >= 8 {
+		return ErrProtocol
+	}
+	if q.Bindings == nil {
+		q.Bindings = sasl.Bindings{}
+	}
+	q.Bindings[kind] = d
+	return nil
 }

@@ -3,25 +3,20 @@
 //	user:{SCHEME}hash:uid:gid:gecos:home:shell:extra=fields
 //
 // and verifies passwords against their hashes: PLAIN, yescrypt, SHA-256-crypt,
-// SHA-512-crypt, bcrypt, argon2id and SCRAM-SHA-256. How many hashes run at a
+// SHA-512-crypt, bcrypt, argon2id, SCRAM-SHA-256 and SCRAM-SHA-1. How many hashes run at a
 // time is bounded, since some cost 60 ms and 16 MB; a check of a user who does
 // not exist costs as much as one of a user who does.
 package passwd
 
 import (
 	"bufio"
-	"bytes"
-	"crypto/hmac"
-	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -93,7 +88,7 @@ func Parse(name string, r io.Reader) (map[string]*User, []*User, error) {
 }
 
 var known = map[string]bool{"PLAIN": true, "CLEARTEXT": true, "CRYPT": true, "SHA256-CRYPT": true, "SHA512-CRYPT": true,
-	"BLF-CRYPT": true, "ARGON2ID": true, "ARGON2I": true, "SCRAM-SHA-256": true}
+	"BLF-CRYPT": true, "ARGON2ID": true, "ARGON2I": true, "SCRAM-SHA-256": true, "SCRAM-SHA-1": true}
 
 // splitScheme takes {SCHEME} off. A hash without one is CRYPT, as it is in
 // /etc/shadow.
@@ -127,7 +122,7 @@ var hashing = make(chan struct{}, max(2, runtime.NumCPU()))
 // locked tells that no password fits.
 func (u *User) locked() bool {
 	switch u.Scheme {
-	case "PLAIN", "CLEARTEXT", "SCRAM-SHA-256":
+	case "PLAIN", "CLEARTEXT", "SCRAM-SHA-256", "SCRAM-SHA-1":
 		return false
 	}
 	return u.Hash == "" || u.Hash[0] == '*' || u.Hash[0] == '!'
@@ -140,16 +135,8 @@ func (u *User) Match(password string) (ok bool, err error) {
 	case "PLAIN", "CLEARTEXT":
 		a, b := sha256.Sum256([]byte(u.Hash)), sha256.Sum256([]byte(password))
 		return subtle.ConstantTimeCompare(a[:], b[:]) == 1, nil
-	case "SCRAM-SHA-256":
-		k, err := parseScram(u.Hash)
-		if err != nil {
-			return false, err
-		}
-		got, err := deriveScram(password, k.Salt, k.Iterations)
-		if err != nil {
-			return false, err
-		}
-		return subtle.ConstantTimeCompare(got.StoredKey, k.StoredKey) == 1, nil
+	case "SCRAM-SHA-256", "SCRAM-SHA-1":
+		return u.matchScram(password)
 	}
 	h := u.Hash
 	if u.locked() {
@@ -171,56 +158,6 @@ func (u *User) Match(password string) (ok bool, err error) {
 	return dig.MatchAdvanced(password)
 }
 
-// parseScram reads "iterations,salt,storedkey,serverkey", base64 each.
-func parseScram(s string) (k sasl.ScramKeys, err error) {
-	f := strings.Split(s, ",")
-	if len(f) != 4 {
-		return k, fmt.Errorf("bad SCRAM-SHA-256 value")
-	}
-	if k.Iterations, err = strconv.Atoi(f[0]); err != nil || k.Iterations < 1 || k.Iterations > 10_000_000 {
-		return k, fmt.Errorf("bad SCRAM-SHA-256 iteration count")
-	}
-	for i, dst := range []*[]byte{&k.Salt, &k.StoredKey, &k.ServerKey} {
-		if *dst, err = base64.StdEncoding.DecodeString(f[i+1]); err != nil {
-			return k, fmt.Errorf("bad SCRAM-SHA-256 value")
-		}
-	}
-	if len(k.StoredKey) != sha256.Size || len(k.ServerKey) != sha256.Size || len(k.Salt) == 0 {
-		return k, fmt.Errorf("bad SCRAM-SHA-256 value")
-	}
-	return k, nil
-}
-
-func deriveScram(password string, salt []byte, iter int) (k sasl.ScramKeys, err error) {
-	salted, err := pbkdf2.Key(sha256.New, password, salt, iter, sha256.Size)
-	if err != nil {
-		return k, err
-	}
-	mac := func(key []byte, text string) []byte {
-		h := hmac.New(sha256.New, key)
-		h.Write([]byte(text))
-		return h.Sum(nil)
-	}
-	stored := sha256.Sum256(mac(salted, "Client Key"))
-	return sasl.ScramKeys{Salt: salt, Iterations: iter, StoredKey: stored[:], ServerKey: mac(salted, "Server Key")}, nil
-}
-
-// Iterations is the work factor of hashes that HashScram makes.
-const Iterations = 4096
-
-// HashScram makes the {SCRAM-SHA-256} value of a password: the one scheme with
-// which PLAIN, LOGIN and SCRAM-SHA-256 all work and no password is kept.
-func HashScram(password string) (string, error) {
-	salt := make([]byte, 16)
-	rand.Read(salt)
-	k, err := deriveScram(password, salt, Iterations)
-	if err != nil {
-		return "", err
-	}
-	e := base64.StdEncoding.EncodeToString
-	return fmt.Sprintf("{SCRAM-SHA-256}%d,%s,%s,%s", Iterations, e(salt), e(k.StoredKey), e(k.ServerKey)), nil
-}
-
 // File is a password file that is read again when it changes. It implements
 // sasl.Verifier and is safe for concurrent use.
 type File struct {
@@ -235,8 +172,9 @@ type File struct {
 
 	mu      sync.Mutex
 	users   map[string]*User
-	dummy   *User // what a check of an unknown user costs
-	scramOK bool
+	folded  map[string]*User // by name in lower case
+	dummy   *User            // what a check of an unknown user costs
+	scram   map[string]*scramOffer
 	checked time.Time
 	id      string
 }
@@ -264,14 +202,19 @@ func (f *File) load() error {
 		return err
 	}
 	f.users, f.id = users, fileID(st)
-	f.scramOK = len(order) > 0
-	f.dummy = &User{Scheme: "SCRAM-SHA-256", Hash: strings.TrimPrefix(f.fakeHash("dummy"), "{SCRAM-SHA-256}")}
-	chosen := false
+	f.folded = make(map[string]*User, len(users))
 	for _, u := range order {
-		if !chosen && !u.locked() {
-			f.dummy, chosen = u, true
+		if low := strings.ToLower(u.Name); f.folded[low] == nil {
+			f.folded[low] = u
 		}
-		f.scramOK = f.scramOK && (u.Scheme == "SCRAM-SHA-256" || u.Scheme == "PLAIN" || u.Scheme == "CLEARTEXT")
+	}
+	f.scram = scramOffers(order)
+	f.dummy = &User{Scheme: "SCRAM-SHA-256", Hash: f.fakeHash("SHA-256", "dummy", Iterations)}
+	for _, u := range order {
+		if !u.locked() {
+			f.dummy = u
+			break
+		}
 	}
 	return nil
 }
@@ -310,13 +253,13 @@ func (f *File) find(user string) (u, dummy *User) {
 	}
 	// A name is often written with other case, or with or without the domain.
 	low := strings.ToLower(user)
-	if u = f.users[low]; u != nil || f.Realm == "" {
+	if u = f.folded[low]; u != nil || f.Realm == "" {
 		return u, f.dummy
 	}
 	if local, domain, ok := strings.Cut(low, "@"); !ok {
-		u = f.users[low+"@"+strings.ToLower(f.Realm)]
+		u = f.folded[low+"@"+strings.ToLower(f.Realm)]
 	} else if strings.EqualFold(domain, f.Realm) {
-		u = f.users[local]
+		u = f.folded[local]
 	}
 	return u, f.dummy
 }
@@ -325,15 +268,6 @@ func (f *File) find(user string) (u, dummy *User) {
 func (f *File) Lookup(user string) *User {
 	u, _ := f.find(user)
 	return u
-}
-
-// ScramForAll tells whether every user of the file can use SCRAM-SHA-256. Only
-// then is it wise to offer it: clients prefer it to PLAIN.
-func (f *File) ScramForAll() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.refresh()
-	return f.scramOK
 }
 
 // Verify implements sasl.Verifier.
@@ -355,37 +289,4 @@ func (f *File) Verify(user, password string) (string, error) {
 		return "", sasl.ErrMismatch
 	}
 	return u.Name, nil
-}
-
-// Scram implements sasl.Verifier.
-func (f *File) Scram(user, hash string) (sasl.ScramKeys, error) {
-	u, _ := f.find(user)
-	if hash != "SHA-256" {
-		return sasl.ScramKeys{}, sasl.ErrTemporary
-	}
-	if u != nil {
-		switch u.Scheme {
-		case "SCRAM-SHA-256":
-			return parseScram(u.Hash)
-		case "PLAIN", "CLEARTEXT":
-			return deriveScram(u.Hash, f.salt(user), Iterations)
-		}
-	}
-	k, err := parseScram(strings.TrimPrefix(f.fakeHash(user), "{SCRAM-SHA-256}"))
-	k.StoredKey = bytes.Clone(k.StoredKey)
-	return k, err
-}
-
-func (f *File) salt(user string) []byte {
-	h := hmac.New(sha256.New, f.secret)
-	h.Write([]byte(user))
-	return h.Sum(nil)[:16]
-}
-
-// fakeHash is the same for each question about a user who does not exist, as
-// the real one of a user who does would be.
-func (f *File) fakeHash(user string) string {
-	e := base64.StdEncoding.EncodeToString
-	a, b := sha256.Sum256(append([]byte("s"), f.salt(user)...)), sha256.Sum256(append([]byte("v"), f.salt(user)...))
-	return fmt.Sprintf("{SCRAM-SHA-256}%d,%s,%s,%s", Iterations, e(f.salt(user)), e(a[:]), e(b[:]))
 }

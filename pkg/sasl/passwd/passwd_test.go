@@ -63,7 +63,7 @@ func TestVerify(t *testing.T) {
 	if u.UID != "1" || u.GID != "2" || u.Home != "/home/yes" || len(u.Extra) != 2 {
 		t.Errorf("%+v", u)
 	}
-	if f.ScramForAll() {
+	if f.ScramForAll("SHA-256") {
 		t.Error("SCRAM is offered although crypt users cannot use it")
 	}
 }
@@ -121,8 +121,8 @@ func TestReload(t *testing.T) {
 func TestScramOfUnknownUsers(t *testing.T) {
 	h, _ := HashScram("x")
 	f, err := Open(write(t, "a:"+h+"\nb:{PLAIN}x\n"), nil)
-	if err != nil || !f.ScramForAll() {
-		t.Fatal(err, f.ScramForAll())
+	if err != nil || !f.ScramForAll("SHA-256") {
+		t.Fatal(err, f.ScramForAll("SHA-256"))
 	}
 	k1, err1 := f.Scram("nobody", "SHA-256")
 	k2, err2 := f.Scram("nobody", "SHA-256")
@@ -132,6 +132,69 @@ func TestScramOfUnknownUsers(t *testing.T) {
 	a, _ := f.Scram("a", "SHA-256")
 	if len(a.Salt) != len(k1.Salt) || a.Iterations != k1.Iterations {
 		t.Error("an unknown user can be told from a known one")
+	}
+}
+
+// Keys of "pencil": with the salts of the examples of RFC 5802 and RFC 7677, and
+// as doveadm pw of Dovecot 2.3.19 made them.
+const scrams = `one:{SCRAM-SHA-1}4096,QSXCR+Q6sek8bf92,6dlGYMOdZcOPutkcNY8U2g7vK9Y=,D+CSWLOshSulAsxiupA+qs2/fTE=
+two:{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=
+three:{SCRAM-SHA-1}4096,+unnmtIskg2I/wZUaLiYDw==,Ef5x2hj80e906WdYX0QXAhCB1BI=,yQZLIcrM8SH6jfyAQLskg1+Nhx0=
+four:{SCRAM-SHA-256}4096,okPBFljysqgODeMbr/6QEQ==,KByMl018DxBZNlbOCCk8KLLcprO2Vb7whDnHWH71PZs=,j9Kt385Jgm5kjWu2C1FMpIMC/Ff8W0pd9zuTbkD/yOU=
+`
+
+func TestScramValues(t *testing.T) {
+	f, err := Open(write(t, scrams), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range []string{"one", "two", "three", "four"} {
+		if _, err := f.Verify(u, "pencil"); err != nil {
+			t.Errorf("%s: %v", u, err)
+		}
+		if _, err := f.Verify(u, "pencils"); !errors.Is(err, sasl.ErrMismatch) {
+			t.Errorf("%s: %v", u, err)
+		}
+	}
+	if f.ScramForAll("SHA-1") || f.ScramForAll("SHA-256") {
+		t.Error("a mechanism is offered that not everybody can use")
+	}
+	// Each hash function has the iterations and the length of salt that the file
+	// has, for users who are not in it, too.
+	for hash, salt := range map[string]int{"SHA-1": 12, "SHA-256": 16} {
+		k, err := f.Scram("nobody", hash)
+		if err != nil || len(k.Salt) != salt || k.Iterations != 4096 || len(k.StoredKey) != scramHashes[hash]().Size() {
+			t.Errorf("%s: %+v, %v", hash, k, err)
+		}
+	}
+	if _, err := f.Scram("one", "MD5"); err == nil {
+		t.Error("SCRAM-MD5")
+	}
+}
+
+// SASLprep makes U+2168 into "IX"; a client that types either gets in, by PLAIN
+// and, by its own SASLprep, with SCRAM.
+func TestPreparedPasswords(t *testing.T) {
+	h, err := HashScram("I\u00adX")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(write(t, "a:"+h+"\nb:{PLAIN}\u2168\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{"IX", "\u2168"} {
+		if _, err := f.Verify("a", p); err != nil {
+			t.Errorf("%q: %v", p, err)
+		}
+	}
+	k, err := f.Scram("b", "SHA-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := deriveScram("SHA-1", "IX", k.Salt, k.Iterations)
+	if string(k.StoredKey) != string(want.StoredKey) {
+		t.Error("keys of a plain password are not those of the prepared one")
 	}
 }
 
@@ -145,7 +208,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, u := range order {
 			if u.Scheme == "SCRAM-SHA-256" {
-				parseScram(u.Hash)
+				parseScram("SHA-256", u.Hash)
 			}
 		}
 	})
