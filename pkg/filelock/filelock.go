@@ -12,6 +12,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Methods is a set of ways to lock.
@@ -119,6 +121,31 @@ func File(ctx context.Context, f *os.File, o *Options) error {
 		return o.try(ctx, func() error {
 			l := syscall.Flock_t{Type: syscall.F_WRLCK}
 			return control(f, func(fd int) error { return syscall.FcntlFlock(uintptr(fd), syscall.F_SETLK, &l) })
+		})
+	}
+	return nil
+}
+
+// Handle takes the kernel locks on f that the methods ask for; shared is for those
+// who only read. Unlike File's, its fcntl lock belongs to the open file, not to the
+// process (Linux's open file description locks), and excludes everybody
+// else's, in this process or another. It goes when f is closed.
+func Handle(ctx context.Context, f *os.File, o *Options, shared bool) error {
+	how, typ := syscall.LOCK_EX, int16(syscall.F_WRLCK)
+	if shared {
+		how, typ = syscall.LOCK_SH, syscall.F_RDLCK
+	}
+	if o.Methods&Flock != 0 {
+		if err := o.try(ctx, func() error {
+			return control(f, func(fd int) error { return syscall.Flock(fd, how|syscall.LOCK_NB) })
+		}); err != nil {
+			return err
+		}
+	}
+	if o.Methods&Fcntl != 0 {
+		return o.try(ctx, func() error {
+			l := syscall.Flock_t{Type: typ}
+			return control(f, func(fd int) error { return syscall.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &l) })
 		})
 	}
 	return nil
