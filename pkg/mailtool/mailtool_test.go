@@ -20,7 +20,7 @@ import (
 func run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var b bytes.Buffer
-	err := Run(args, Options{Host: "mx.test", Out: &b})
+	err := Run(args, Options{Store: store.Options{Host: "mx.test"}, Out: &b})
 	return b.String(), err
 }
 

@@ -128,7 +128,7 @@ func (t *tool) loadMbox(path string) (n int, err error) {
 		return 0, err
 	}
 	defer file.Close()
-	s, err := t.m.Open(t.root, store.UserOptions{})
+	s, err := t.m.OpenAt(t.at, store.UserOptions{})
 	if err != nil {
 		return 0, err
 	}

@@ -208,6 +208,7 @@ var used = []string{
 	"login_tls_key_file",
 	"login_tls_protocols",
 	"luser_relay",
+	"mail_location",
 	"mail_name",
 	"mail_owner",
 	"mail_spool_directory",

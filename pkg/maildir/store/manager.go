@@ -7,7 +7,6 @@ package store
 
 import (
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -60,8 +59,8 @@ type Options struct {
 	// MboxLimit is the size in bytes that an mbox file must not exceed by an append,
 	// 0 for none.
 	MboxLimit int64
-	// Log is told of what an administrator should know; may be nil.
-	Log *slog.Logger
+	// Warn is told of what an administrator should know; may be nil.
+	Warn func(format string, args ...any)
 }
 
 // DefaultFolders are the folders of a new user.
@@ -109,8 +108,8 @@ func NewManager(o Options) (*Manager, error) {
 }
 
 func (m *Manager) logf(format string, args ...any) {
-	if m.o.Log != nil {
-		m.o.Log.Warn(fmt.Sprintf(format, args...))
+	if m.o.Warn != nil {
+		m.o.Warn(format, args...)
 	}
 }
 
