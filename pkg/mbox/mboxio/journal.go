@@ -199,10 +199,12 @@ func apply(path string, file, j *os.File, h *header) error {
 	}
 	buf := make([]byte, chunk)
 	for done := int64(0); done < h.length; {
-		n := min(chunk, h.length-done)
+		// Whole blocks: the kernel takes pages whole, killed or not.
+		size := int64(chunk)
 		if step != nil {
-			n = min(n, 1000) // more places to stop at
+			size = jblock // more places to stop at
 		}
+		n := min(size-(h.from+done)%jblock, h.length-done)
 		if _, err := j.ReadAt(buf[:n], jblock+done); err != nil {
 			return err
 		}
