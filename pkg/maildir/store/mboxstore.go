@@ -79,7 +79,7 @@ func (m *Manager) mboxLocks() filelock.Options {
 	if o.Methods == 0 {
 		o.Methods = filelock.Fcntl | filelock.Dotlock
 	}
-	o.Delay = lockPause
+	o.Delay, o.Sign = lockPause, true
 	o.Attempts = int(lockWait / lockPause)
 	return o
 }
