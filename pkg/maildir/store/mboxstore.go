@@ -84,8 +84,7 @@ func (m *Manager) mboxLocks() filelock.Options {
 	return o
 }
 
-// setup makes the folders of a new user: the special uses are given, but files are
-// made by the first message, as mail programs do.
+// setup makes the folders of a new user.
 func (s *mboxStore) setup() error {
 	if exists(s.root + "/" + usesFile) {
 		return nil

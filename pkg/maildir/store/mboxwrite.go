@@ -15,20 +15,28 @@ import (
 	"posthaste/pkg/mbox/mboxio"
 )
 
+// maxBaseKeywords is how many keywords are named in X-IMAPbase.
+const maxBaseKeywords = 64
+
 // metaOf is what the header fields of a message are to say. base is for the first one of
-// the file.
-func (f *folder) metaOf(m *mailbox.Message, first bool, next mailbox.UID) *mboxio.Meta {
+// the file, in which programs look for all keywords; more are those to come.
+func (f *folder) metaOf(m *mailbox.Message, first bool, next mailbox.UID, more ...string) *mboxio.Meta {
 	meta := &mboxio.Meta{UID: uint32(m.UID), Flags: m.Flags, Old: true, Keywords: m.Keywords}
 	if first {
-		meta.Base = f.baseOf(next)
+		meta.Base = f.baseOf(next, more...)
 	}
 	return meta
 }
 
 // baseOf is what the file says of the folder when next is UIDNext.
-func (f *folder) baseOf(next mailbox.UID) *mboxio.Base {
-	kw := f.idx.State.Keywords
-	return &mboxio.Base{Validity: f.idx.Header.UIDValidity, Last: uint32(next - 1), Keywords: kw[:min(len(kw), 64)]}
+func (f *folder) baseOf(next mailbox.UID, more ...string) *mboxio.Base {
+	kw := slices.Clone(f.idx.State.Keywords)
+	for _, k := range more {
+		if !slices.Contains(kw, k) {
+			kw = append(kw, k)
+		}
+	}
+	return &mboxio.Base{Validity: f.idx.Header.UIDValidity, Last: uint32(next - 1), Keywords: kw[:min(len(kw), maxBaseKeywords)]}
 }
 
 // pseudo tells whether something comes before the first message: c-client's
@@ -111,7 +119,7 @@ func (f *folder) changeMbox(list []*mailbox.Message, c *mailbox.StoreChange) err
 		n := *m
 		n.Flags, n.Keywords, n.ModSeq = fl, kw, seq
 		if l := loc(m); l.state&locTidy != 0 && l.state&locUID != 0 {
-			meta := f.metaOf(&n, m == order[0] && !pseudo(order), st.UIDNext)
+			meta := f.metaOf(&n, m == order[0] && !pseudo(order), st.UIDNext, kw...)
 			err := mboxio.SetMeta(f.mb.file, l.off, l.end(), meta)
 			if err == nil {
 				n.File = l.current(&n).String()
@@ -267,6 +275,7 @@ func (f *folder) roomFor(bytes int64, n int) error {
 func (f *folder) appendMbox(list []*addition) (out mailbox.Appended, err error) {
 	st := f.idx.State
 	var log index.Log
+	var kw []string
 	seq, next := st.HighestModSeq+1, st.UIDNext
 	for _, a := range list {
 		a.m.Keywords = spelling(st, slices.Clone(a.m.Keywords))
@@ -277,6 +286,7 @@ func (f *folder) appendMbox(list []*addition) (out mailbox.Appended, err error) 
 			return out, softError{fmt.Errorf("UID %d is not above %d", a.uid, next-1)}
 		}
 		next = max(next, a.uid)
+		kw = append(kw, a.m.Keywords...)
 		a.m.UID, a.m.ModSeq = next, seq
 		next++
 	}
@@ -299,7 +309,7 @@ func (f *folder) appendMbox(list []*addition) (out mailbox.Appended, err error) 
 	}
 	for i, a := range list {
 		off := tx.Offset()
-		meta := f.metaOf(&a.m, len(order) == 0 && size == 0 && i == 0, next)
+		meta := f.metaOf(&a.m, len(order) == 0 && size == 0 && i == 0, next, kw...)
 		if err := encodeFile(tx, a, meta); err != nil {
 			return out, softError{err}
 		}
@@ -314,7 +324,7 @@ func (f *folder) appendMbox(list []*addition) (out mailbox.Appended, err error) 
 	if len(order) > 0 && !pseudo(order) {
 		// X-IMAPbase names the last UID. If it has no room for it, closing finds some.
 		m := order[0]
-		if l := loc(m); l.state&locTidy != 0 && !l.dirty(m) && mboxio.SetMeta(f.mb.file, l.off, l.end(), f.metaOf(m, true, next)) != nil {
+		if l := loc(m); l.state&locTidy != 0 && !l.dirty(m) && mboxio.SetMeta(f.mb.file, l.off, l.end(), f.metaOf(m, true, next, kw...)) != nil {
 			f.mb.written = true
 		}
 		if err := f.touched(stampIn(&f.idx.Header).partial); err != nil {
