@@ -174,3 +174,51 @@ func FuzzMbox(f *testing.F) {
 		}
 	})
 }
+
+// TestMboxStore: the commands on mbox files.
+func TestMboxStore(t *testing.T) {
+	dir := t.TempDir()
+	at := "mbox:" + dir + "/mail:INBOX=" + dir + "/spool"
+	os.WriteFile(dir+"/spool", []byte(sampleMbox), 0o600)
+	if out := must(t, "list", at); !strings.Contains(out, "       2        1          3 ") || !strings.Contains(out, `Sent (\Sent)`) {
+		t.Errorf("%s", out)
+	}
+	if out := must(t, "import", "-into", "Old/mail", at, dir+"/spool"); out != "Old/mail: 2 messages\n" {
+		t.Errorf("%s", out)
+	}
+	md := dir + "/Maildir"
+	s := open(t, md)
+	mailboxtest.Add(t, s, "Sent", "Subject: sent\r\n\r\nFrom here\r\n", "bare\nend")
+	if out := must(t, "import", "-into", "INBOX", at, md); !strings.Contains(out, "Sent: 2 messages\n") {
+		t.Errorf("%s", out)
+	}
+	must(t, "export", at)
+	b, err := os.ReadFile(dir + "/spool")
+	if err != nil || !strings.Contains(string(b), "X-IMAPbase: ") || !strings.Contains(string(b), "X-UID: 2\n") {
+		t.Errorf("%s, %v", b, err)
+	}
+	if out := must(t, "verify", at); out != "" {
+		t.Errorf("%s", out)
+	}
+	if out := must(t, "rebuild", at, "Sent"); out != "Sent: rebuilt with its UIDs\n" {
+		t.Errorf("%s", out)
+	}
+	// Another message under a stamp that is the same.
+	path := dir + "/mail/Sent"
+	st, _ := os.Stat(path)
+	text, _ := os.ReadFile(path)
+	f, _ := os.OpenFile(path, os.O_WRONLY, 0)
+	f.WriteAt(bytes.Replace(text, []byte("here"), []byte("HERE"), 1), 0)
+	f.Close()
+	os.Chtimes(path, st.ModTime(), st.ModTime())
+	if out, err := run(t, "verify", at, "Sent"); err != ErrProblems || !strings.Contains(out, "Sent: UID 1: at byte 0 is another message") {
+		t.Errorf("%v: %s", err, out)
+	}
+	must(t, "rebuild", at)
+	if out := must(t, "verify", at); out != "" {
+		t.Errorf("%s", out)
+	}
+	if _, err := run(t, "list", "mbox:"+dir+"/none"); err == nil {
+		t.Error("a directory that does not exist has mail")
+	}
+}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"posthaste/pkg/filelock"
 	"posthaste/pkg/mailbox"
 	"posthaste/pkg/mailbox/mailboxtest"
@@ -76,7 +78,6 @@ func read(t testing.TB, path string) string {
 	}
 	return string(b)
 }
-
 
 // muttEdit changes the file as mutt does: with the locks, in place, all of it written
 // anew, Status at the end of the header.
@@ -423,5 +424,90 @@ func workMbox(dir string) {
 		}
 		b.Expunge(nil)
 		b.Close()
+	}
+}
+
+// TestMboxFull: on a full disk nothing is lost or half done, and messages can be removed.
+func TestMboxFull(t *testing.T) {
+	mnt := t.TempDir()
+	if err := unix.Mount("tmpfs", mnt, "tmpfs", 0, "size=512k,mode=755"); err != nil {
+		t.Skipf("SKIPPED: needs a small file system, and mounting one fails: %v", err)
+	}
+	defer unix.Unmount(mnt, unix.MNT_DETACH)
+	h := newMboxHome(t)
+	h.Inbox = mnt + "/anna" // a spool that is full; the index is elsewhere
+	m := newManager(t, []mailbox.Folder{})
+	s := h.open(t, m)
+	for i := range 3 {
+		h.deliver(t, fmt.Sprintf("Subject: %d\r\n\r\n%s", i, strings.Repeat("x\r\n", 30000)))
+	}
+	b := mailboxtest.Open(t, s, "INBOX")
+	filler, _ := os.Create(mnt + "/filler")
+	for err := error(nil); err == nil; {
+		_, err = filler.Write(make([]byte, 512))
+	}
+	filler.Close()
+	before := read(t, h.Inbox)
+	a, err := s.Append("INBOX")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, _ := a.Begin(mailbox.AppendInfo{})
+	io.WriteString(w, strings.Repeat("y\r\n", 100000))
+	if _, err := a.Commit(); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("append: %v", err)
+	}
+	a.Abort()
+	if read(t, h.Inbox) != before {
+		t.Fatal("a failed append changed the file")
+	}
+	if c := mailboxtest.Sync(t, b); c.Any() {
+		t.Errorf("%+v", c)
+	}
+	uids := mailboxtest.UIDs(b)
+	if _, err := b.Store(uids[1:2], mailbox.StoreChange{Op: mailbox.Add, Flags: mailbox.Deleted}); err != nil {
+		t.Errorf("store: %v", err)
+	}
+	if err := b.Expunge(nil); err != nil {
+		t.Errorf("expunge: %v", err)
+	}
+	mailboxtest.Sync(t, b)
+	if got := mailboxtest.UIDs(b); fmt.Sprint(got) != fmt.Sprint([]mailbox.UID{uids[0], uids[2]}) {
+		t.Errorf("%v of %v", got, uids)
+	}
+	for _, x := range b.View().Messages {
+		if n := len(mailboxtest.Body(t, b, x)); n < 90000 {
+			t.Errorf("UID %d: %d bytes", x.UID, n)
+		}
+	}
+}
+
+// BenchmarkMboxOpen opens 10,000 messages with a warm index in a process that has not seen them.
+func BenchmarkMboxOpen(b *testing.B) {
+	h := newMboxHome(b)
+	var text strings.Builder
+	for i := range 10000 {
+		fmt.Fprintf(&text, "From a@b Thu Jan  1 00:00:10 1970\nFrom: a@b\nTo: c@d\nSubject: %d\nDate: Thu, 1 Jan 1970 00:00:10 +0000\nMessage-ID: <%d@b>\n\n%s\n", i, i, strings.Repeat("a line of text, as there are many of them in mail\n", 80))
+	}
+	os.WriteFile(h.Inbox, []byte(text.String()), 0o600)
+	b.SetBytes(int64(text.Len()))
+	for _, c := range []struct {
+		name string
+		cold bool
+	}{{"cold", true}, {"warm", false}} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				if c.cold {
+					os.RemoveAll(h.Root)
+				}
+				m := newManager(b, []mailbox.Folder{})
+				box, err := h.open(b, m).Open("INBOX", true)
+				if err != nil || len(box.View().Messages) != 10000 {
+					b.Fatal(err)
+				}
+				box.Close()
+				m.Close()
+			}
+		})
 	}
 }
