@@ -335,6 +335,7 @@ var All = []config.Declared{
 	&LoginTlsKeyFile,
 	&LoginTlsProtocols,
 	&LuserRelay,
+	&MailLocation,
 	&MailName,
 	&MailOwner,
 	&MailReleaseDate,
