@@ -440,11 +440,10 @@ func (b *box) mboxContent(m *mailbox.Message) (mailbox.Content, error) {
 
 func readMbox(file *os.File, dir string, l mboxLoc, size int64) (mailbox.Content, error) {
 	if size > wholeLimit {
-		fd, err := unix.Open(dir, unix.O_RDWR|unix.O_TMPFILE|unix.O_CLOEXEC, 0o600)
+		out, err := nameless(dir)
 		if err != nil {
-			return nil, &os.PathError{Op: "create a file in", Path: dir, Err: err}
+			return nil, err
 		}
-		out := os.NewFile(uintptr(fd), dir)
 		n, err := mboxio.DecodeAt(out, file, l.off, l.end())
 		if err != nil {
 			out.Close()
@@ -461,6 +460,19 @@ func readMbox(file *os.File, dir string, l mboxLoc, size int64) (mailbox.Content
 		return nil, err
 	}
 	return &whole{b: w.b, buf: buf}, nil
+}
+
+// nameless makes a file that goes when it is closed.
+func nameless(dir string) (*os.File, error) {
+	if fd, err := unix.Open(dir, unix.O_RDWR|unix.O_TMPFILE|unix.O_CLOEXEC, 0o600); err == nil {
+		return os.NewFile(uintptr(fd), dir), nil
+	}
+	// Some file systems, NFS among them, cannot do that.
+	f, err := os.CreateTemp(dir+"/tmp", "message.")
+	if err == nil {
+		err = os.Remove(f.Name())
+	}
+	return f, err
 }
 
 type sliceWriter struct{ b []byte }

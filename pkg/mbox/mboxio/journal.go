@@ -75,7 +75,7 @@ type Tx struct {
 	h    header
 	n    int64
 	crc  uint32
-	err  error
+	redo bool // the file is in the middle of an earlier change
 }
 
 // step, in tests, stops the work at a named place as if the process were killed.
@@ -152,7 +152,7 @@ func (t *Tx) Commit() error {
 	if err := reached("commit"); err != nil {
 		return err
 	}
-	return apply(t.path, t.file, j, &t.h)
+	return apply(t.path, t.file, j, &t.h, t.redo)
 }
 
 // seal completes the journal's file.
@@ -185,12 +185,14 @@ func (t *Tx) seal() error {
 }
 
 // apply does what a complete journal says. Room is taken first: if there is none,
-// nothing has happened.
-func apply(path string, file, j *os.File, h *header) error {
+// nothing has happened, unless this is to redo a change; then the journal stays.
+func apply(path string, file, j *os.File, h *header, redo bool) error {
 	if grow := h.newSize() - h.oldSize; grow > 0 {
 		if err := extend(file, h.oldSize, grow); err != nil {
 			file.Truncate(h.oldSize)
-			os.Remove(path)
+			if !redo {
+				os.Remove(path)
+			}
 			return err
 		}
 		if err := reached("extend"); err != nil {
@@ -302,7 +304,7 @@ func Recover(journal string, file *os.File) error {
 		return redo(journal, file, j, &h, state.foreign, st.Size)
 	}
 	h.oldSize = st.Size
-	return apply(journal, file, j, &h)
+	return apply(journal, file, j, &h, true)
 }
 
 // readJournal checks a journal and returns its header and checksums.
@@ -422,6 +424,7 @@ func redo(journal string, file, j *os.File, h *header, foreign, size int64) erro
 	if err != nil {
 		return err
 	}
+	t.redo = true
 	defer t.Abort()
 	if _, err := io.Copy(t, io.NewSectionReader(j, jblock, h.length)); err != nil {
 		return err
@@ -445,6 +448,7 @@ func rescue(journal string, file, j *os.File, h *header, size int64) error {
 	if err != nil {
 		return err
 	}
+	t.redo = true // what the journal has is nowhere else
 	defer t.Abort()
 	tail := io.NewSectionReader(j, jblock, h.length)
 	err = Scan(tail, 0, h.length, func(m *Message) error {

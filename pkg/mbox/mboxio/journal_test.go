@@ -206,6 +206,57 @@ func TestDamagedJournal(t *testing.T) {
 	}
 }
 
+// TestFullAgain: a disk that is full when a change is to be completed leaves the journal.
+func TestFullAgain(t *testing.T) {
+	mnt := t.TempDir()
+	if err := unix.Mount("tmpfs", mnt, "tmpfs", 0, "size=256k,mode=755"); err != nil {
+		t.Skipf("SKIPPED: needs a small file system, and mounting one fails: %v", err)
+	}
+	defer unix.Unmount(mnt, unix.MNT_DETACH)
+	defer func() { step = nil }()
+	first := message(1, 500)
+	for _, foreign := range []string{"", message(9, 3000)} {
+		path, journal := mnt+"/mbox", t.TempDir()+"/journal"
+		os.WriteFile(path, []byte(first+message(2, 30000)+message(3, 20000)), 0o600)
+		f, _ := os.OpenFile(path, os.O_RDWR, 0)
+		writes := 0
+		step = func(s string) error {
+			if s == "write" {
+				writes++
+			}
+			if writes > 4 {
+				return errKilled
+			}
+			return nil
+		}
+		if err := change(journal, f, int64(len(first)), message(3, 20000)+message(4, 90000)); !errors.Is(err, errKilled) {
+			t.Fatal(err)
+		}
+		step = nil
+		// As after a power cut: the blocks came to the disk, the new size did not.
+		f.Truncate(int64(len(first + message(2, 30000) + message(3, 20000))))
+		a, _ := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+		io.WriteString(a, foreign)
+		a.Close()
+		filler, _ := os.Create(mnt + "/filler")
+		for err := error(nil); err == nil; {
+			_, err = filler.Write(make([]byte, 512))
+		}
+		filler.Close()
+		if err := Recover(journal, f); !errors.Is(err, unix.ENOSPC) || !Pending(journal) {
+			t.Errorf("full: %v, pending %v", err, Pending(journal))
+		}
+		os.Remove(mnt + "/filler")
+		if err := Recover(journal, f); err != nil || Pending(journal) {
+			t.Errorf("room again: %v", err)
+		}
+		if got := subjects(t, path); fmt.Sprint(got) != fmt.Sprint(want(t, first+message(3, 20000)+message(4, 90000)+foreign)) {
+			t.Errorf("%v", got)
+		}
+		f.Close()
+	}
+}
+
 // TestDiskFull: no room for the journal, or for the file, changes nothing.
 func TestDiskFull(t *testing.T) {
 	mnt := t.TempDir()
