@@ -69,7 +69,7 @@ func (b *box) open() error {
 		if f.mb.readOnly {
 			b.readOnly = true
 		}
-		f.mb.written = f.mb.written || !b.readOnly
+		f.mb.lags = f.mb.lags || !b.readOnly
 	}
 	b.view = f.view
 	b.claim()

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
 
 	"posthaste/pkg/filelock"
@@ -188,6 +189,68 @@ func TestMboxSender(t *testing.T) {
 	if got := mailboxtest.UIDs(b); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", got, want)
 	}
+}
+
+// TestMboxSenderFirst: a mailbox that no session has seen takes UIDs from its file, but
+// no numbers that leave none for others, and no keywords that no program has listed.
+func TestMboxSenderFirst(t *testing.T) {
+	for _, base := range []string{"4294967295 1", "7 4294967290"} {
+		h := newMboxHome(t)
+		h.deliver(t, "X-IMAPbase: "+base+" listed\r\nX-UID: 1\r\nX-Keywords: listed spam\r\n\r\nx\r\n")
+		s := h.open(t, newManager(t, []mailbox.Folder{}))
+		b := mailboxtest.Open(t, s, "INBOX")
+		if v := b.View(); v.UIDValidity == 7 || v.UIDValidity > 1<<32-1000 || v.UIDNext != 2 || len(v.Messages[0].Keywords) != 0 {
+			t.Errorf("%s: %+v, %+v", base, v, v.Messages[0])
+		}
+		if err := s.Create("Box", mailbox.UseNone); err != nil {
+			t.Error(err)
+		}
+		mailboxtest.Add(t, s, "Box", msg(1))
+		h.deliver(t, "X-Keywords: other\r\n\r\nx\r\n")
+		mailboxtest.Sync(t, b)
+		if m := b.View().Messages[1]; len(m.Keywords) != 0 || len(b.View().Keywords) != 0 {
+			t.Errorf("%+v", m)
+		}
+		b.Store([]mailbox.UID{1}, mailbox.StoreChange{Op: mailbox.Add, Keywords: []string{"mine"}})
+		b.Close()
+		text := read(t, h.Inbox)
+		if strings.Contains(text, "spam") || strings.Contains(text, "X-Keywords: other") || !strings.Contains(text, "X-Keywords: mine") {
+			t.Errorf("%s", text)
+		}
+	}
+}
+
+// TestMboxIdle: other programs see UIDs and flags while a session waits for news.
+func TestMboxIdle(t *testing.T) {
+	h := newMboxHome(t)
+	m, err := NewManager(Options{Host: "mx.test", Create: []mailbox.Folder{}, Poll: 5 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	b := mailboxtest.Open(t, h.open(t, m), "INBOX")
+	b.Changed()
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if err := w.Add(filepath.Dir(h.Inbox)); err != nil {
+		t.Fatal(err)
+	}
+	h.deliver(t, msg(1))
+	late := time.After(20 * time.Second)
+	for !strings.Contains(read(t, h.Inbox), "X-UID: 1\n") {
+		select {
+		case <-w.Events:
+		case <-late:
+			t.Fatalf("%s", read(t, h.Inbox))
+		}
+	}
+	if c := mailboxtest.Sync(t, b); c.New != 1 || mailboxtest.Body(t, b, b.View().Messages[0]) != msg(1) {
+		t.Errorf("%+v", c)
+	}
+	b.Close()
 }
 
 // TestMboxPseudo: c-client's own message is none, and its numbers count.

@@ -34,7 +34,7 @@ type mboxFile struct {
 	file     *os.File // while the locks are held; nil if there is none
 	readOnly bool     // file cannot be written
 	unlock   func()
-	written  bool // a session that may write has it open
+	lags     bool // the file may lack what the index has, and somebody may write it
 }
 
 // mboxLoc is where a message is and what its file says of it. It is in
@@ -271,6 +271,16 @@ func (b *mboxFile) create() error {
 		return &os.PathError{Op: "open", Path: b.path, Err: fs.ErrNotExist}
 	}
 	return nil
+}
+
+// writers tells whether a session has the folder open that may write. f.mu is held.
+func (f *folder) writers() bool {
+	for b := range f.boxes {
+		if !b.readOnly {
+			return true
+		}
+	}
+	return false
 }
 
 // touched notes what the file is after we looked at it or wrote it, with its

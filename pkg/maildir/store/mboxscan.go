@@ -14,6 +14,10 @@ import (
 // maxLast is the highest UID that a file's own header fields may claim.
 const maxLast = 1<<32 - 1<<20
 
+// maxAhead is how many seconds a UIDVALIDITY in a file, which usually is a time, may be
+// ahead of now.
+const maxAhead = 366 * 86400
+
 // scanMbox reads all messages of the open file. The one in which c-client keeps its
 // own data is none.
 func (f *folder) scanMbox(from int64) (list []*mboxio.Message, base *mboxio.Base, err error) {
@@ -40,7 +44,8 @@ func (f *folder) scanMbox(from int64) (list []*mboxio.Message, base *mboxio.Base
 		list = append(list, m)
 		return nil
 	})
-	if base != nil && base.Last > maxLast {
+	// Numbers that would soon run out are no program's, but a sender's.
+	if base != nil && (base.Last > maxLast || int64(base.Validity) > time.Now().Unix()+maxAhead) {
 		base = nil
 	}
 	return list, base, err
@@ -76,12 +81,13 @@ func (f *folder) reconcileMbox() error {
 		list, partial = f.scanTail(old.size)
 	}
 	if partial {
-		next, err = f.addMbox(&log, list, next, seq)
+		next, err = f.addMbox(&log, list, nil, next, seq)
 	} else {
-		if list, _, err = f.scanMbox(0); err != nil {
+		var base *mboxio.Base
+		if list, base, err = f.scanMbox(0); err != nil {
 			return err
 		}
-		next, err = f.matchMbox(&log, list, next, seq)
+		next, err = f.matchMbox(&log, list, base, next, seq)
 	}
 	if err != nil {
 		return err
@@ -91,6 +97,7 @@ func (f *folder) reconcileMbox() error {
 	}
 	if log.Len() > 0 {
 		f.merges++
+		f.mb.lags = f.mb.lags || f.writers()
 	} else {
 		seq = 0
 	}
@@ -140,7 +147,7 @@ func (f *folder) mboxOrder() []*mailbox.Message {
 
 // matchMbox finds the index's messages among those of the file: by X-UID where
 // the content is the same, else by content alone, in order.
-func (f *folder) matchMbox(log *index.Log, list []*mboxio.Message, next mailbox.UID, seq mailbox.ModSeq) (mailbox.UID, error) {
+func (f *folder) matchMbox(log *index.Log, list []*mboxio.Message, base *mboxio.Base, next mailbox.UID, seq mailbox.ModSeq) (mailbox.UID, error) {
 	st := f.idx.State
 	found := make(map[mailbox.UID]*mboxio.Message, len(list))
 	var rest []*mboxio.Message
@@ -176,13 +183,13 @@ func (f *folder) matchMbox(log *index.Log, list []*mboxio.Message, next mailbox.
 			log.Expunge(m.UID, seq)
 			continue
 		}
-		f.foundMbox(log, m, e, seq)
+		f.foundMbox(log, m, e, base, seq)
 	}
-	return f.addMbox(log, rest, next, seq)
+	return f.addMbox(log, rest, base, next, seq)
 }
 
 // foundMbox records where a known message is, and flags that another program gave it.
-func (f *folder) foundMbox(log *index.Log, m *mailbox.Message, e *mboxio.Message, seq mailbox.ModSeq) {
+func (f *folder) foundMbox(log *index.Log, m *mailbox.Message, e *mboxio.Message, base *mboxio.Base, seq mailbox.ModSeq) {
 	old, now := loc(m), locOf(e, m.UID)
 	if old == now {
 		return
@@ -194,7 +201,7 @@ func (f *folder) foundMbox(log *index.Log, m *mailbox.Message, e *mboxio.Message
 		n.Flags = e.Flags
 	}
 	if now.keywords != old.keywords {
-		n.Keywords = spelling(f.idx.State, cleanKeywords(e.Keywords))
+		n.Keywords = f.keywordsOf(e, base)
 	}
 	if n.Flags == m.Flags && slices.Equal(n.Keywords, m.Keywords) {
 		log.Rename(&n)
@@ -204,15 +211,25 @@ func (f *folder) foundMbox(log *index.Log, m *mailbox.Message, e *mboxio.Message
 	log.Change(f.idx.State, &n)
 }
 
+// keywordsOf returns a message's keywords as far as the folder has them, or its
+// X-IMAPbase field, where programs put new ones first. Others are the sender's.
+func (f *folder) keywordsOf(e *mboxio.Message, base *mboxio.Base) []string {
+	kw := slices.DeleteFunc(cleanKeywords(e.Keywords), func(k string) bool {
+		_, known := f.idx.State.Keyword(k)
+		return !known && !base.Has(k)
+	})
+	return spelling(f.idx.State, kw)
+}
+
 // addMbox gives UIDs to messages that are not known.
-func (f *folder) addMbox(log *index.Log, list []*mboxio.Message, next mailbox.UID, seq mailbox.ModSeq) (mailbox.UID, error) {
+func (f *folder) addMbox(log *index.Log, list []*mboxio.Message, base *mboxio.Base, next mailbox.UID, seq mailbox.ModSeq) (mailbox.UID, error) {
 	if len(list) == 0 {
 		return next, nil
 	}
 	now := time.Now().Unix()
 	for _, e := range list {
 		m := newMbox(e, next, now)
-		m.Keywords = spelling(f.idx.State, m.Keywords)
+		m.Keywords = f.keywordsOf(e, base)
 		m.ModSeq = seq
 		log.Add(f.idx.State, m)
 		next++
@@ -273,9 +290,7 @@ func (f *folder) buildMbox(l index.Lock, known bool) error {
 	slices.SortStableFunc(msgs, func(a, b *mailbox.Message) int { return cmp.Compare(a.UID, b.UID) })
 	for _, m := range msgs {
 		m.ModSeq = st.HighestModSeq
-		for _, k := range m.Keywords {
-			st.PreloadKeyword(k)
-		}
+		m.Keywords = slices.DeleteFunc(m.Keywords, func(k string) bool { return !base.Has(k) })
 		st.Preload(m)
 	}
 	st.UIDNext = max(st.UIDNext, next)

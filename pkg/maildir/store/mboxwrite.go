@@ -134,7 +134,7 @@ func (f *folder) changeMbox(list []*mailbox.Message, c *mailbox.StoreChange) err
 	if log.Len() == 0 {
 		return nil
 	}
-	f.mb.written = true
+	f.mb.lags = true
 	if wrote {
 		if err := f.touched(stampIn(&f.idx.Header).partial); err != nil {
 			return err
@@ -171,11 +171,11 @@ func (f *folder) removeMbox(list []*mailbox.Message) error {
 // flushMbox writes UIDs and flags to the file that only the index has. f.mu is held.
 // Trouble leaves that to the next one.
 func (f *folder) flushMbox() {
-	if f.gone || f.idx == nil || !f.mb.written {
+	if f.gone || f.idx == nil || !f.mb.lags {
 		return
 	}
 	err := f.locked(func() error {
-		f.mb.written = false
+		f.mb.lags = false
 		if f.mb.file == nil || f.mb.readOnly {
 			return nil
 		}
@@ -325,7 +325,7 @@ func (f *folder) appendMbox(list []*addition) (out mailbox.Appended, err error) 
 		// X-IMAPbase names the last UID. If it has no room for it, closing finds some.
 		m := order[0]
 		if l := loc(m); l.state&locTidy != 0 && !l.dirty(m) && mboxio.SetMeta(f.mb.file, l.off, l.end(), f.metaOf(m, true, next, kw...)) != nil {
-			f.mb.written = true
+			f.mb.lags = true
 		}
 		if err := f.touched(stampIn(&f.idx.Header).partial); err != nil {
 			return out, err

@@ -107,6 +107,7 @@ func (m *Manager) loop() {
 			clear(hit)
 		case <-tick.C:
 			m.checkAll(nil)
+			m.flushMboxes()
 		}
 	}
 }
@@ -125,6 +126,26 @@ func (m *Manager) checkAll(dirs map[string]bool) {
 	for _, f := range list {
 		f.mu.Lock()
 		f.check()
+		f.mu.Unlock()
+		m.release(f)
+	}
+}
+
+// flushMboxes writes what watched mbox files lack, so that other programs see it
+// while a session goes on for days.
+func (m *Manager) flushMboxes() {
+	m.mu.Lock()
+	var list []*folder
+	for _, f := range m.folders {
+		if f.watched && f.refs > 0 && f.mb != nil {
+			f.refs++
+			list = append(list, f)
+		}
+	}
+	m.mu.Unlock()
+	for _, f := range list {
+		f.mu.Lock()
+		f.flushMbox()
 		f.mu.Unlock()
 		m.release(f)
 	}

@@ -27,6 +27,11 @@ type Base struct {
 	Pseudo         bool // X-IMAP: the message is c-client's own
 }
 
+// Has tells whether the keyword is among those of the folder, in any case.
+func (b *Base) Has(keyword string) bool {
+	return b != nil && slices.ContainsFunc(b.Keywords, func(k string) bool { return strings.EqualFold(k, keyword) })
+}
+
 // What Text consists of: what was done to an appended message so that
 // it fits into an mbox, and is undone when it is read.
 const (
