@@ -189,6 +189,15 @@ func TestMboxSender(t *testing.T) {
 	if got := mailboxtest.UIDs(b); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", got, want)
 	}
+	// A message that goes and one that claims its UID, seen together.
+	h.muttEdit(t, func(text string) string {
+		i, j := strings.Index(text[1:], "From MAILER")+1, strings.Index(text, "From a@b")
+		return text[:i] + text[j:] + fmt.Sprintf("From a@b Thu Jan  1 00:00:10 1970\nX-UID: %d\nSubject: forged\n\nx\n\n", uids[1])
+	})
+	c := mailboxtest.Sync(t, b)
+	if m := b.View().Get(uids[1]); m != nil || fmt.Sprint(c.ExpungedUIDs) != fmt.Sprint(uids[1:2]) || c.New != 1 {
+		t.Errorf("%+v, %+v", m, c)
+	}
 }
 
 // TestMboxSenderFirst: a mailbox that no session has seen takes UIDs from its file, but
