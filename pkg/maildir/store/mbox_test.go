@@ -583,3 +583,21 @@ func BenchmarkMboxOpen(b *testing.B) {
 		})
 	}
 }
+
+// TestMboxTick: a change of the same length in the same tick of the clock as our look is seen.
+func TestMboxTick(t *testing.T) {
+	h := newMboxHome(t)
+	m := newManager(t, []mailbox.Folder{})
+	m.settle = time.Hour // no second look
+	h.deliver(t, "X-Status: F\r\n"+msg(1))
+	st, err := os.Stat(h.Inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := mailboxtest.Open(t, h.open(t, m), "INBOX")
+	h.muttEdit(t, func(text string) string { return strings.Replace(text, "X-Status: F\n", "X-Status: A\n", 1) })
+	os.Chtimes(h.Inbox, time.Time{}, st.ModTime()) // the kernel's clock stood still
+	if c := mailboxtest.Sync(t, b); len(c.Changed) != 1 || b.View().Messages[0].Flags != mailbox.Answered {
+		t.Errorf("%+v, %+v", c, b.View().Messages[0])
+	}
+}
