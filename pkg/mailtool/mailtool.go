@@ -66,9 +66,9 @@ func Run(args []string, o Options) error {
 	}
 	home := at.Root // whose owner the mail belongs to
 	switch _, err := os.Stat(at.Root + "/cur"); {
-	case at.Mbox && exists(at.Inbox):
-		home = at.Inbox
-	case at.Mbox && verb != "import" && !exists(at.Root):
+	case at.Mbox && owner(at.Root) == 0 && owner(at.Inbox) > 0:
+		home = at.Inbox // else not: its group is often that of all mail
+	case at.Mbox && verb != "import" && !exists(at.Root) && !exists(at.Inbox):
 		return fmt.Errorf("%s: there is no mail", at)
 	case !at.Mbox && verb != "import" && err != nil:
 		return fmt.Errorf("%s: not a Maildir: %w", at.Root, err)
@@ -86,6 +86,19 @@ func Run(args []string, o Options) error {
 		return err
 	}
 	return run(&tool{m: m, at: at, admin: admin, out: o.Out, into: *into}, fs.Args()[1:])
+}
+
+// owner is the user ID of a file, or of the nearest directory above that exists.
+func owner(path string) int {
+	for {
+		if st, err := os.Stat(path); err == nil {
+			return int(st.Sys().(*syscall.Stat_t).Uid)
+		}
+		if path == filepath.Dir(path) {
+			return 0
+		}
+		path = filepath.Dir(path)
+	}
 }
 
 func exists(path string) bool {

@@ -254,6 +254,9 @@ const tmpAge = 36 * time.Hour
 // cleanTmp removes what killed writers left. Committed messages on their way
 // to cur/ stay.
 func (f *folder) cleanTmp() {
+	if f.mb != nil {
+		os.Remove(f.journal() + ".new") // its writer would have the lock
+	}
 	list, err := os.ReadDir(f.dir + "/tmp")
 	if err != nil || f.force || len(list) == 0 {
 		return

@@ -256,7 +256,11 @@ func (s *mboxStore) at(name, path string) (*folder, error) {
 	if err := os.MkdirAll(dir+"/tmp", 0o700); err != nil {
 		return nil, err
 	}
-	return s.m.get(s.root, dir, &mboxFile{path: path, user: s.u, inbox: name == mailbox.Inbox}), nil
+	f := s.m.get(s.root, dir, &mboxFile{path: path, user: s.u, inbox: name == mailbox.Inbox})
+	f.mu.Lock()
+	f.mb.user = s.u // the quota may be another than at an earlier session's login
+	f.mu.Unlock()
+	return f, nil
 }
 
 func (s *mboxStore) List() ([]mailbox.Folder, error) {
@@ -594,7 +598,9 @@ func (u *mboxUser) check(m *Manager, bytes, messages int64) error {
 // copyMbox is copy for messages in mbox files: their text is written again.
 func (b *box) copyMbox(uids []mailbox.UID, to string) (out mailbox.Appended, done []mailbox.UID, err error) {
 	f := b.f
+	f.mu.Lock()
 	s := &mboxStore{userStore: userStore{m: f.m, root: f.root}, u: f.mb.user}
+	f.mu.Unlock()
 	dst, _, err := s.folder(to)
 	if err != nil {
 		return out, nil, err
