@@ -1,7 +1,6 @@
 package mailtool
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"posthaste/pkg/mailbox/mailboxtest"
 	"posthaste/pkg/maildir/index"
 	"posthaste/pkg/maildir/store"
+	"posthaste/pkg/mbox/mboxio"
 )
 
 func run(t *testing.T, args ...string) (string, error) {
@@ -136,7 +136,7 @@ const sampleMbox = "From a@b Thu Jan  1 00:00:10 1970\nSubject: 1\nStatus: RO\nX
 
 func TestMbox(t *testing.T) {
 	var got []string
-	err := readMbox(bufio.NewReader(strings.NewReader(sampleMbox)), func(m *mboxMessage) error {
+	err := readMbox(strings.NewReader(sampleMbox), int64(len(sampleMbox)), func(m *mboxMessage) error {
 		got = append(got, fmt.Sprintf("%d %d %s", m.Date.Unix(), m.Flags, m.Content))
 		return nil
 	})
@@ -156,7 +156,7 @@ func TestMbox(t *testing.T) {
 		t.Errorf("%d messages", n)
 	}
 	os.WriteFile(dir+"/text", []byte("hello\n"), 0o600)
-	if _, err := run(t, "import", root, dir+"/text"); !errors.Is(err, errNotMbox) {
+	if _, err := run(t, "import", root, dir+"/text"); !errors.Is(err, mboxio.ErrNotMbox) {
 		t.Errorf("%v", err)
 	}
 }
@@ -165,7 +165,7 @@ func FuzzMbox(f *testing.F) {
 	f.Add([]byte(sampleMbox))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		total := 0
-		readMbox(bufio.NewReader(bytes.NewReader(b)), func(m *mboxMessage) error {
+		readMbox(bytes.NewReader(b), int64(len(b)), func(m *mboxMessage) error {
 			total += len(m.Content)
 			return nil
 		})

@@ -21,7 +21,7 @@ var noLog = &index.Log{}
 // checkKeywords refuses what no flag can be, and gives what is fit to be stored.
 func checkKeywords(kw []string) ([]string, error) {
 	for _, k := range kw {
-		if !validKeyword(k) {
+		if !mailbox.ValidKeyword(k) {
 			return nil, fmt.Errorf("%w: keyword %.60q", mailbox.ErrLimit, k)
 		}
 	}

@@ -103,12 +103,12 @@ func locOf(e *mboxio.Message, u mailbox.UID) mboxLoc {
 	return l
 }
 
-// cleanKeywords leaves out what no keyword can be.
+// cleanKeywords puts a field's keywords in order.
 func cleanKeywords(kw []string) []string {
 	if len(kw) == 0 {
 		return nil
 	}
-	return sortedKeywords(slices.DeleteFunc(slices.Clone(kw), func(k string) bool { return !validKeyword(k) }))
+	return sortedKeywords(slices.Clone(kw))
 }
 
 // current is the location of a message whose fields in the file are what the index says.

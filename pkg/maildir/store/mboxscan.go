@@ -267,7 +267,7 @@ func (f *folder) buildMbox(l index.Lock, known bool) error {
 	}
 	st := index.NewState(1)
 	for _, k := range base.Keywords {
-		if validKeyword(k) {
+		if mailbox.ValidKeyword(k) {
 			st.PreloadKeyword(k)
 		}
 	}

@@ -110,7 +110,7 @@ func (m *Meta) take(f int, v []byte) {
 		}
 	case fieldKeywords:
 		for _, k := range strings.Fields(string(v)) {
-			if len(m.Keywords) < 100 {
+			if len(m.Keywords) < 100 && mailbox.ValidKeyword(k) {
 				m.Keywords = append(m.Keywords, k)
 			}
 		}
