@@ -12,6 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// fastDir is a directory in memory, if there is one: thousands of syncs.
+func fastDir(t *testing.T) string {
+	d, err := os.MkdirTemp("/dev/shm", "posthaste-test")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(d) })
+	return d
+}
+
 var errKilled = errors.New("killed")
 
 func message(i, size int) string {
@@ -66,7 +76,7 @@ func TestCrash(t *testing.T) {
 	for name, c := range cases {
 		for _, foreign := range []bool{false, true} {
 			for stop := 0; ; stop++ {
-				dir := t.TempDir()
+				dir := fastDir(t)
 				path, journal := dir+"/mbox", dir+"/journal"
 				os.WriteFile(path, []byte(first+c[0]), 0o600)
 				f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -115,6 +125,7 @@ func TestCrash(t *testing.T) {
 					t.Errorf("%s, stopped at step %d, %s, foreign mail %v: %v, want %v", name, stop, at, foreign, got, want)
 				}
 				f.Close()
+				os.RemoveAll(dir)
 			}
 		}
 	}
@@ -132,7 +143,7 @@ func TestPartly(t *testing.T) {
 	first := message(1, 100)
 	old, now := message(2, 30000)+message(3, 20000), message(3, 20000)+message(4, 40000)
 	for mask := 1; mask < 1<<10; mask += 7 {
-		dir := t.TempDir()
+		dir := fastDir(t)
 		path, journal := dir+"/mbox", dir+"/journal"
 		os.WriteFile(path, []byte(first+old), 0o600)
 		f, _ := os.OpenFile(path, os.O_RDWR, 0)
