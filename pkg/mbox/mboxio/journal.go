@@ -78,14 +78,15 @@ type Tx struct {
 	redo bool // the file is in the middle of an earlier change
 }
 
-// step, in tests, stops the work at a named place as if the process were killed.
-var step func(string) error
+// Step is called, in tests, at each place where a process may be killed. An error ends
+// the work there.
+var Step func(place string) error
 
 func reached(name string) error {
-	if step == nil {
+	if Step == nil {
 		return nil
 	}
-	return step(name)
+	return Step(name)
 }
 
 // Begin starts to replace what the file has from offset from on. What is written
@@ -203,7 +204,7 @@ func apply(path string, file, j *os.File, h *header, redo bool) error {
 	for done := int64(0); done < h.length; {
 		// Whole blocks: the kernel takes pages whole, killed or not.
 		size := int64(chunk)
-		if step != nil {
+		if Step != nil {
 			size = jblock // more places to stop at
 		}
 		n := min(size-(h.from+done)%jblock, h.length-done)

@@ -64,7 +64,7 @@ func change(journal string, f *os.File, from int64, tail string) error {
 // TestCrash stops a change after each step and each piece that is written, with
 // and without mail that is appended before somebody comes, and sees that nothing is lost.
 func TestCrash(t *testing.T) {
-	defer func() { step = nil }()
+	defer func() { Step = nil }()
 	first := message(1, 500)
 	cases := map[string][2]string{
 		"shorter": {message(2, 9000) + message(3, 3000) + message(4, 5000), message(2, 9000) + message(4, 5000)},
@@ -84,7 +84,7 @@ func TestCrash(t *testing.T) {
 					t.Fatal(err)
 				}
 				n, at := 0, ""
-				step = func(s string) error {
+				Step = func(s string) error {
 					if n++; n > stop {
 						at = s
 						return errKilled
@@ -92,7 +92,7 @@ func TestCrash(t *testing.T) {
 					return nil
 				}
 				err = change(journal, f, int64(len(first)), c[1])
-				step = nil
+				Step = nil
 				if err == nil && at == "" {
 					f.Close()
 					if got := subjects(t, path); stop < 3 || fmt.Sprint(got) != fmt.Sprint(want(t, first+c[1])) {
@@ -139,7 +139,7 @@ func want(t *testing.T, text string) []string {
 
 // TestPartly: blocks that reached the disk in any order before the power went.
 func TestPartly(t *testing.T) {
-	defer func() { step = nil }()
+	defer func() { Step = nil }()
 	first := message(1, 100)
 	old, now := message(2, 30000)+message(3, 20000), message(3, 20000)+message(4, 40000)
 	for mask := 1; mask < 1<<10; mask += 7 {
@@ -147,7 +147,7 @@ func TestPartly(t *testing.T) {
 		path, journal := dir+"/mbox", dir+"/journal"
 		os.WriteFile(path, []byte(first+old), 0o600)
 		f, _ := os.OpenFile(path, os.O_RDWR, 0)
-		step = func(s string) error {
+		Step = func(s string) error {
 			if s == "extend" {
 				return errKilled
 			}
@@ -156,7 +156,7 @@ func TestPartly(t *testing.T) {
 		if err := change(journal, f, int64(len(first)), now); !errors.Is(err, errKilled) {
 			t.Fatal(err)
 		}
-		step = nil
+		Step = nil
 		for i := range 10 {
 			if mask&(1<<i) != 0 {
 				lo, hi := max(i*4096, len(first)), (i+1)*4096
@@ -175,7 +175,7 @@ func TestPartly(t *testing.T) {
 
 // TestRescue: another program has rewritten the file while a change was half done.
 func TestRescue(t *testing.T) {
-	defer func() { step = nil }()
+	defer func() { Step = nil }()
 	first := message(1, 500)
 	dir := t.TempDir()
 	path, journal := dir+"/mbox", dir+"/journal"
@@ -183,7 +183,7 @@ func TestRescue(t *testing.T) {
 	f, _ := os.OpenFile(path, os.O_RDWR, 0)
 	defer f.Close()
 	n := 0
-	step = func(s string) error {
+	Step = func(s string) error {
 		if n++; n > 5 {
 			return errKilled
 		}
@@ -192,7 +192,7 @@ func TestRescue(t *testing.T) {
 	if err := change(journal, f, int64(len(first)), message(3, 9000)+message(7, 100)); !errors.Is(err, errKilled) {
 		t.Fatal(err)
 	}
-	step = nil
+	Step = nil
 	os.WriteFile(path, []byte(first+message(8, 100)), 0o600) // what it made of what it found
 	if err := Recover(journal, f); err != nil {
 		t.Fatal(err)
@@ -224,14 +224,14 @@ func TestFullAgain(t *testing.T) {
 		t.Skipf("SKIPPED: needs a small file system, and mounting one fails: %v", err)
 	}
 	defer unix.Unmount(mnt, unix.MNT_DETACH)
-	defer func() { step = nil }()
+	defer func() { Step = nil }()
 	first := message(1, 500)
 	for _, foreign := range []string{"", message(9, 3000)} {
 		path, journal := mnt+"/mbox", t.TempDir()+"/journal"
 		os.WriteFile(path, []byte(first+message(2, 30000)+message(3, 20000)), 0o600)
 		f, _ := os.OpenFile(path, os.O_RDWR, 0)
 		writes := 0
-		step = func(s string) error {
+		Step = func(s string) error {
 			if s == "write" {
 				writes++
 			}
@@ -243,7 +243,7 @@ func TestFullAgain(t *testing.T) {
 		if err := change(journal, f, int64(len(first)), message(3, 20000)+message(4, 90000)); !errors.Is(err, errKilled) {
 			t.Fatal(err)
 		}
-		step = nil
+		Step = nil
 		// As after a power cut: the blocks came to the disk, the new size did not.
 		f.Truncate(int64(len(first + message(2, 30000) + message(3, 20000))))
 		a, _ := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
