@@ -78,10 +78,15 @@ func orphan(name string, st *syscall.Stat_t) bool {
 	if st.Mode&syscall.S_IFMT != syscall.S_IFREG || st.Size == 0 || st.Size > 300 {
 		return false
 	}
-	b, err := os.ReadFile(name)
+	// It may be another file by now.
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return false
 	}
+	defer f.Close()
+	var buf [300]byte
+	n, _ := f.Read(buf[:])
+	b := buf[:n]
 	var pid int
 	var host string
 	rest, ok := strings.CutPrefix(string(b), signature)
