@@ -324,7 +324,7 @@ func (f *folder) appendMbox(list []*addition) (out mailbox.Appended, err error) 
 	if len(order) > 0 && !pseudo(order) {
 		// X-IMAPbase names the last UID. If it has no room for it, closing finds some.
 		m := order[0]
-		if l := loc(m); l.state&locTidy != 0 && !l.dirty(m) && mboxio.SetMeta(f.mb.file, l.off, l.end(), f.metaOf(m, true, next, kw...)) != nil {
+		if l := loc(m); l.state&locTidy == 0 || l.dirty(m) || mboxio.SetMeta(f.mb.file, l.off, l.end(), f.metaOf(m, true, next, kw...)) != nil {
 			f.mb.lags = true
 		}
 		if err := f.touched(stampIn(&f.idx.Header).partial); err != nil {
