@@ -96,9 +96,11 @@ func TestSpoolIsRead(t *testing.T) {
 	if now := uidl(out); len(now) != 2 || now[0] != first[1] || !strings.Contains(out, "\r\nSubject: spool 2\r\n") || strings.Contains(out, "X-UID") {
 		t.Errorf("%v, was %v\n%s", now, first, out)
 	}
-	if b := content(s, box); !strings.Contains(b, "\nX-Status: F\nX-Keywords: red ") || strings.Count(b, "\nX-UID: ") != 2 {
-		t.Errorf("%s", b)
-	}
+	// The session writes them when it has answered QUIT.
+	s.Until("flags and UIDs are in the file", func() bool {
+		b := content(s, box)
+		return strings.Contains(b, "\nX-Status: F\nX-Keywords: red ") && strings.Count(b, "\nX-UID: ") == 2
+	})
 	if u, _, m := owner(t, box); u != annUID || m&0007 != 0 {
 		t.Errorf("%s: user %d, %v", box, u, m)
 	}
