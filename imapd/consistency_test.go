@@ -11,8 +11,16 @@ import (
 
 // TestConsistency lets clients change one mailbox at the same time. Each keeps
 // what a client knows: the UIDs by sequence number. It must never be wrong.
-func TestConsistency(t *testing.T) {
+func TestConsistency(t *testing.T) { checkConsistency(t, newTestStore(t)) }
+
+// TestConsistencyMbox is the same on mbox files.
+func TestConsistencyMbox(t *testing.T) {
 	ts := newTestStore(t)
+	ts.mbox = true
+	checkConsistency(t, ts)
+}
+
+func checkConsistency(t *testing.T, ts *testStore) {
 	seed := ts.client()
 	for i := range 20 {
 		seed.append("INBOX", "", fmt.Sprintf("Subject: %d\n\nbody %d\n", i, i))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"posthaste/pkg/mailbox"
+	"posthaste/pkg/mailbox/location"
 	"posthaste/pkg/maildir/store"
 	"posthaste/pkg/maillog"
 )
@@ -23,6 +24,7 @@ type testStore struct {
 	opt  options
 	ctx  context.Context
 	stop func()
+	mbox bool // root is a directory of mbox files
 }
 
 func newTestStore(t testing.TB) *testStore {
@@ -61,7 +63,7 @@ func (ts *testStore) dialWith(greeting string) net.Conn {
 	if err != nil {
 		ts.t.Fatal(err)
 	}
-	st, err := ts.m.Open(ts.root, store.UserOptions{QuotaBytes: 50 << 20})
+	st, err := ts.m.OpenAt(location.Location{Mbox: ts.mbox, Root: ts.root, Inbox: ts.root + "/inbox"}, store.UserOptions{QuotaBytes: 50 << 20})
 	if err != nil {
 		ts.t.Fatal(err)
 	}

@@ -18,6 +18,15 @@
 // charset. What is not declared, or declared wrongly, and is not UTF-8 is taken
 // for GB18030.
 //
+// Mail is in Maildirs or in mbox files: mail_location says which and where. If it is
+// empty, users of the system have the mailboxes that local(8) delivers to:
+// what home_mailbox or mail_spool_directory names, with other folders in ~/mail if it is an mbox
+// file. With neither of them set, a ~/Maildir that exists is preferred to
+// /var/mail. Other users have a ~/Maildir. An mbox file is locked as mailbox_delivery_lock
+// says, so that mutt, procmail, Dovecot and others may use it at the same time;
+// nothing is appended beyond mailbox_size_limit. In the mbox format a folder has messages or
+// other folders, not both.
+//
 // Messages up to message_size_limit can be appended. A session that says nothing
 // for imapd_timeout is ended, and so is one whose client does not take what it
 // asked for within three minutes. A command may have 64 KiB a line, 128 KiB a
@@ -40,7 +49,11 @@
 //
 // # Files
 //
-//	~/Maildir   the user's mail, unless auth(8) says otherwise
+//	~/Maildir          the user's mail, unless mail_location, the user's line in
+//	                   auth(8)'s password file, or local(8)'s parameters say otherwise
+//	/var/mail/USER     INBOX of a user of the system, an mbox file, by default
+//	~/mail             mbox files of that user's other folders
+//	~/mail/.posthaste  their indexes
 package main
 
 import (
@@ -51,6 +64,7 @@ import (
 	"runtime/debug"
 
 	"posthaste/pkg/mailbox"
+	"posthaste/pkg/mailbox/location"
 	"posthaste/pkg/maildir/store"
 	"posthaste/pkg/params"
 	"posthaste/pkg/service"
@@ -65,6 +79,7 @@ func main() {
 type server struct {
 	opt    options
 	stores *store.Manager
+	find   *location.Finder
 }
 
 // open reads the configuration.
@@ -85,8 +100,13 @@ func (s *server) open(env *service.Env) error {
 	// Memory that a session's work took goes back soon: many processes of other
 	// users want it.
 	debug.SetGCPercent(50)
-	var err error
-	s.stores, err = store.NewManager(store.Options{Host: params.Myhostname.In(cfg), Create: folders})
+	s.find = location.New(cfg)
+	o, err := store.Configured(cfg)
+	if err != nil {
+		return err
+	}
+	o.Create, o.Warn = folders, env.Log.Warningf
+	s.stores, err = store.NewManager(o)
 	return err
 }
 
@@ -107,7 +127,7 @@ func (s *server) session(ctx context.Context, env *service.Env, c *service.Sessi
 
 // openStore opens the store of the user whom the grant names.
 func (s *server) openStore(c *service.Session) (mailbox.Store, error) {
-	root, err := c.Maildir()
+	at, err := s.find.Find(c.User, c.Home, c.Mail, c.UID)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +135,7 @@ func (s *server) openStore(c *service.Session) (mailbox.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := s.stores.Open(root, store.UserOptions{QuotaBytes: bytes, QuotaMessages: messages})
+	st, err := s.stores.OpenAt(at, store.UserOptions{QuotaBytes: bytes, QuotaMessages: messages})
 	if errors.Is(err, os.ErrPermission) {
 		err = fmt.Errorf("%w (process runs with user ID %d)", err, os.Getuid())
 	}

@@ -23,8 +23,9 @@
 // digits, as Dovecot's default has them (%08Xu%08Xv): they stay the same when
 // mailboxes are moved from there.
 //
-// The mailbox is where the user's line in auth(8)'s password file says, a
-// Maildir; ~/Maildir by default.
+// The mailbox is where the user's line in auth(8)'s password file or mail_location
+// says, a Maildir or an mbox file. By default users of the system have the mailbox that
+// local(8) delivers to, usually /var/mail/USER, and others ~/Maildir: see imapd(8).
 //
 // # Security
 //
@@ -41,7 +42,8 @@
 //
 // # Files
 //
-//	Maildir/posthaste-pop3.lock   held by the POP3 session
+//	Maildir/posthaste-pop3.lock            held by the POP3 session
+//	~/mail/.posthaste/posthaste-pop3.lock  the same, for an mbox file
 package main
 
 import (
@@ -54,6 +56,7 @@ import (
 	"time"
 
 	"posthaste/pkg/mailbox"
+	"posthaste/pkg/mailbox/location"
 	"posthaste/pkg/maildir/store"
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/params"
@@ -62,7 +65,7 @@ import (
 
 func main() {
 	p := &program{}
-	p.open = p.openMaildir
+	p.open = p.openMail
 	service.Main(service.Spec{Name: "pop3d", Before: p.before, Session: p.session})
 }
 
@@ -71,6 +74,7 @@ type program struct {
 	timeout time.Duration
 	log     *maillog.Logger
 	manager *store.Manager
+	find    *location.Finder
 	// open opens a user's mail and takes the lock that a POP3 session needs; errInUse
 	// if another has it.
 	open func(s *service.Session) (mailbox.Store, func(), error)
@@ -81,13 +85,19 @@ var errInUse = errors.New("another POP3 session has the mailbox")
 func (p *program) before(env *service.Env) (err error) {
 	p.timeout = params.Pop3dTimeout.In(env.Config)
 	p.log = env.Log.With(params.LoginSyslogName.In(env.Config))
-	p.manager, err = store.NewManager(store.Options{Host: params.Myhostname.In(env.Config)})
+	p.find = location.New(env.Config)
+	o, err := store.Configured(env.Config)
+	if err != nil {
+		return err
+	}
+	o.Warn = p.log.Warningf
+	p.manager, err = store.NewManager(o)
 	return err
 }
 
-// openMaildir is open for real mail.
-func (p *program) openMaildir(s *service.Session) (mailbox.Store, func(), error) {
-	root, err := s.Maildir()
+// openMail is open for real mail.
+func (p *program) openMail(s *service.Session) (mailbox.Store, func(), error) {
+	at, err := p.find.Find(s.User, s.Home, s.Mail, s.UID)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -95,11 +105,11 @@ func (p *program) openMaildir(s *service.Session) (mailbox.Store, func(), error)
 	if o.QuotaBytes, o.QuotaMessages, err = s.Quota(); err != nil {
 		return nil, nil, err
 	}
-	st, err := p.manager.Open(root, o)
+	st, err := p.manager.OpenAt(at, o)
 	if err != nil {
 		return nil, nil, err
 	}
-	unlock, err := lock(root)
+	unlock, err := lock(store.ControlDir(at))
 	if err != nil {
 		st.Close()
 		return nil, nil, err

@@ -6,16 +6,19 @@ import (
 	"os"
 	"strings"
 
+	"posthaste/pkg/maildir/store"
 	"posthaste/pkg/mailtool"
-	"posthaste/pkg/params"
 )
 
 // mailbox lists, verifies, rebuilds, fills and hands over mail stores.
 func (c *control) mailbox(args []string) {
-	err := mailtool.Run(args, mailtool.Options{Maildir: c.maildir, Host: params.Myhostname.In(c.cfg), Out: os.Stdout})
+	o, err := store.Configured(c.cfg)
+	if err == nil {
+		err = mailtool.Run(args, mailtool.Options{Find: c.location, Store: o, Out: os.Stdout})
+	}
 	switch {
 	case errors.Is(err, mailtool.ErrUsage):
-		fmt.Fprint(os.Stderr, strings.ReplaceAll(mailtool.Usage, "MAILDIR", "USER|MAILDIR"))
+		fmt.Fprint(os.Stderr, strings.ReplaceAll(mailtool.Usage, " MAIL", " USER|MAIL"))
 		os.Exit(1)
 	case errors.Is(err, mailtool.ErrProblems):
 		os.Exit(1)

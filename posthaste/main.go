@@ -4,7 +4,7 @@
 //
 //	posthaste [-c config_directory] start | start-fg | stop | abort | reload | status | check | flush
 //	posthaste [-c config_directory] user list | add NAME | passwd NAME | del NAME
-//	posthaste [-c config_directory] mailbox list | verify | rebuild | import | export USER|MAILDIR ...
+//	posthaste [-c config_directory] mailbox list | verify | rebuild | import | export USER|MAILDIR|LOCATION ...
 //	posthaste init --dir DIR --domain NAME --user NAME:PASSWORD ... [--users FILE] [--port-base N]
 //
 // # Description
@@ -28,7 +28,9 @@
 // mailbox table of a single virtual domain; passwords are read from standard
 // input. mailbox looks after mail stores: it lists their folders, verifies and
 // rebuilds the index, imports another Maildir (with Dovecot's UIDs) or an mbox
-// file, and exports dovecot-uidlist for Dovecot.
+// file, and exports for Dovecot: dovecot-uidlist, or the UIDs in an mbox file.
+// Mail is named by its user, the path of a Maildir, or a location as in
+// mail_location, such as mbox:/home/anna/mail:INBOX=/var/mail/anna.
 //
 // # Diagnostics
 //

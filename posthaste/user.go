@@ -5,17 +5,20 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
+	"posthaste/pkg/mailbox/location"
 	"posthaste/pkg/params"
-	"posthaste/pkg/proto/session"
 	"posthaste/pkg/sasl/passwd"
 )
 
@@ -244,28 +247,44 @@ func replaceFile(path string, lines [][]byte) error {
 	return d.Sync()
 }
 
-// maildir finds a user's Maildir for the mailbox command.
-func (c *control) maildir(name string) (string, error) {
-	b, err := os.ReadFile(params.AuthPasswdFile.In(c.cfg))
-	if err != nil {
-		return "", err
+// location finds a user's mail for the mailbox command: as auth(8) and the session
+// programs do, and without a line in the password file by the system's.
+func (c *control) location(name string) (location.Location, error) {
+	find := location.New(c.cfg)
+	path := params.AuthPasswdFile.In(c.cfg)
+	b, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return location.Location{}, err
 	}
-	users, _, err := passwd.Parse(params.AuthPasswdFile.In(c.cfg), bytes.NewReader(b))
+	users, _, err := passwd.Parse(path, bytes.NewReader(b))
 	if err != nil {
-		return "", err
+		return location.Location{}, err
 	}
 	u := users[name]
 	if local, _, ok := strings.Cut(name, "@"); u == nil && ok {
 		u = users[local]
 	}
 	if u == nil {
-		return "", fmt.Errorf("no user %q", name)
+		sys, err := find.Users.Lookup(name)
+		if err == nil && sys == nil {
+			err = fmt.Errorf("no user %q", name)
+		}
+		if err != nil {
+			return location.Location{}, err
+		}
+		return find.Find(name, sys.Home, "", sys.UID)
 	}
-	g := session.Grant{User: u.Name, Home: u.Home}
+	mail := ""
 	for _, e := range u.Extra {
 		if v, ok := strings.CutPrefix(e, "userdb_mail="); ok {
-			g.Mail = v
+			mail = v
 		}
 	}
-	return g.Maildir()
+	uid := uint64(math.MaxUint32) // nobody's
+	if sys, err := find.Users.Lookup(u.UID); err == nil && sys != nil {
+		uid = uint64(sys.UID)
+	} else if n, err := strconv.ParseUint(u.UID, 10, 32); err == nil {
+		uid = n
+	}
+	return find.Find(u.Name, u.Home, mail, uint32(uid))
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"posthaste/pkg/config"
+	"posthaste/pkg/mailbox/location"
 	"posthaste/pkg/mastercf"
 	"posthaste/pkg/params"
 )
@@ -100,6 +101,7 @@ func Run(dir string, open Opener) []Problem {
 	k.directories()
 	k.domains()
 	k.sizes()
+	k.mailLocation()
 	k.services()
 
 	slices.SortStableFunc(k.problems, func(a, b Problem) int {
@@ -316,6 +318,17 @@ func (k *checker) sizes() {
 			pos = k.cfg.Pos("message_size_limit")
 		}
 		k.add(pos, Error, "%s (%d) is smaller than message_size_limit (%d): such a message could never be delivered", name, limit, most)
+	}
+}
+
+// mailLocation reports a location that no session could use.
+func (k *checker) mailLocation() {
+	v := k.get(k.cfg, "mail_location")
+	if v == "" {
+		return
+	}
+	if _, err := location.Parse(v, "user@domain.example", "/home/user"); err != nil {
+		k.add(k.cfg.Pos("mail_location"), Error, "mail_location: %v", err)
 	}
 }
 

@@ -102,6 +102,8 @@ func TestProblems(t *testing.T) {
 		{"undefined", "myorigin = $myhostnam", "", `warning: @/main.cf, line 6: undefined parameter: myhostnam in the value of myorigin (did you mean "myhostname"?)`},
 		{"no effect", "tls_random_source = x", "", "note: @/main.cf, line 6: tls_random_source has no effect here: "},
 		{"mailbox too small", "virtual_mailbox_limit = 1000", "", "error: @/main.cf, line 6: virtual_mailbox_limit (1000) is smaller than message_size_limit (10240000)"},
+		{"mail location", "mail_location = mdbox:~/mdbox", "", `error: @/main.cf, line 6: mail_location: mail location "mdbox:~/mdbox": only maildir:PATH and mbox:PATH are known`},
+		{"good mail location", "mail_location = mbox:~/mail:INBOX=/var/mail/%u", "", ""},
 		{"message too large", "message_size_limit = 0", "", "error: @/main.cf, line 6: mailbox_size_limit (51200000) is smaller than message_size_limit (0)"},
 		{"alias", "virtual_maps = static:x", "", "virtual_maps is an old name: it supplies the default of virtual_alias_maps"},
 		{"duplicate", "myorigin = a\nmyorigin = b", "", "warning: @/main.cf, line 7: overriding earlier entry: myorigin=a (of line 6)"},

@@ -10,8 +10,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Methods is a set of ways to lock.
@@ -52,6 +56,45 @@ type Options struct {
 	Attempts int           // at least 1
 	Delay    time.Duration // between attempts; half as much again is added at random
 	Stale    time.Duration // a dotlock older than this is removed
+	// Sign: a dotlock says whose it is, and one that says so and whose process is gone
+	// is removed at once. For processes that hold locks often and may be killed.
+	Sign bool
+}
+
+// signature is what a signed dotlock begins with; process and host follow. A number
+// means nothing on another host.
+const signature = "posthaste "
+
+var signed = sync.OnceValue(func() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%s%d %s\n", signature, os.Getpid(), host)
+})
+
+// orphan tells whether a dotlock is signed by a process of this host that is gone.
+func orphan(name string, st *syscall.Stat_t) bool {
+	if st.Mode&syscall.S_IFMT != syscall.S_IFREG || st.Size == 0 || st.Size > 300 {
+		return false
+	}
+	// It may be another file by now.
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var buf [300]byte
+	n, _ := f.Read(buf[:])
+	b := buf[:n]
+	var pid int
+	var host string
+	rest, ok := strings.CutPrefix(string(b), signature)
+	if n, err := fmt.Sscan(rest, &pid, &host); !ok || n != 2 || err != nil || pid <= 0 {
+		return false
+	}
+	mine := strings.Fields(signed())
+	return len(mine) == 3 && mine[2] == host && syscall.Kill(pid, 0) == syscall.ESRCH
 }
 
 func (o *Options) attempts() int { return max(1, o.Attempts) }
@@ -80,8 +123,15 @@ func Dot(ctx context.Context, path string, o *Options) (release func(), err erro
 	name := path + ".lock"
 	for i := 1; ; i++ {
 		// O_EXCL does not follow a symbolic link.
-		fd, err := syscall.Open(name, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, 0)
+		mode := uint32(0)
+		if o.Sign {
+			mode = 0o444
+		}
+		fd, err := syscall.Open(name, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, mode)
 		if err == nil {
+			if o.Sign {
+				syscall.Write(fd, []byte(signed())) // unsigned on a full disk
+			}
 			syscall.Close(fd)
 			return func() { os.Remove(name) }, nil
 		}
@@ -92,7 +142,7 @@ func Dot(ctx context.Context, path string, o *Options) (release func(), err erro
 			return nil, fmt.Errorf("unable to create lock file %s: %w", name, ErrBusy)
 		}
 		var st syscall.Stat_t
-		if syscall.Lstat(name, &st) == nil && o.Stale > 0 && time.Since(time.Unix(st.Ctim.Unix())) > o.Stale {
+		if syscall.Lstat(name, &st) == nil && (o.Stale > 0 && time.Since(time.Unix(st.Ctim.Unix())) > o.Stale || o.Sign && orphan(name, &st)) {
 			if err := os.Remove(name); err != nil && !os.IsNotExist(err) {
 				return nil, err
 			}
@@ -119,6 +169,31 @@ func File(ctx context.Context, f *os.File, o *Options) error {
 		return o.try(ctx, func() error {
 			l := syscall.Flock_t{Type: syscall.F_WRLCK}
 			return control(f, func(fd int) error { return syscall.FcntlFlock(uintptr(fd), syscall.F_SETLK, &l) })
+		})
+	}
+	return nil
+}
+
+// Handle takes the kernel locks on f that the methods ask for; shared is for those
+// who only read. Unlike File's, its fcntl lock belongs to the open file, not to the
+// process (Linux's open file description locks), and excludes everybody
+// else's, in this process or another. It goes when f is closed.
+func Handle(ctx context.Context, f *os.File, o *Options, shared bool) error {
+	how, typ := syscall.LOCK_EX, int16(syscall.F_WRLCK)
+	if shared {
+		how, typ = syscall.LOCK_SH, syscall.F_RDLCK
+	}
+	if o.Methods&Flock != 0 {
+		if err := o.try(ctx, func() error {
+			return control(f, func(fd int) error { return syscall.Flock(fd, how|syscall.LOCK_NB) })
+		}); err != nil {
+			return err
+		}
+	}
+	if o.Methods&Fcntl != 0 {
+		return o.try(ctx, func() error {
+			l := syscall.Flock_t{Type: typ}
+			return control(f, func(fd int) error { return syscall.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &l) })
 		})
 	}
 	return nil

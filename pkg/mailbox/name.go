@@ -140,3 +140,17 @@ func DecodeUTF7(s string) (string, error) {
 	}
 	return b.String(), nil
 }
+
+// ValidKeyword tells whether a word can be a keyword: an atom without a leading backslash
+// (RFC 9051, flag-keyword), of at most 250 bytes.
+func ValidKeyword(k string) bool {
+	if k == "" || len(k) > 250 {
+		return false
+	}
+	for i := 0; i < len(k); i++ {
+		if c := k[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`(){%*"\]`, c) >= 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -11,11 +11,19 @@ import (
 	"testing"
 
 	"posthaste/pkg/mailbox"
+	"posthaste/pkg/mailbox/location"
 	"posthaste/pkg/mailbox/mailboxtest"
+	"posthaste/pkg/maildir/store"
 )
 
 // doveadm runs Dovecot's tool on a Maildir, as this user.
 func doveadm(t *testing.T, root string, args ...string) string {
+	t.Helper()
+	return doveadmAt(t, "maildir:"+root, root, args...)
+}
+
+// doveadmAt is doveadm for any mail location, whose files are below root.
+func doveadmAt(t *testing.T, location, root string, args ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	uid, gid := os.Getuid(), os.Getgid()
@@ -23,7 +31,7 @@ func doveadm(t *testing.T, root string, args ...string) string {
 		uid, gid = 65534, 65534 // Dovecot does not serve root
 	}
 	conf := dir + "/dovecot.conf"
-	os.WriteFile(conf, fmt.Appendf(nil, "base_dir = %s\nstate_dir = %s\nlog_path = /dev/stderr\nssl = no\nmail_location = maildir:%s\nfirst_valid_uid = 0\nfirst_valid_gid = 0\nmail_uid = %d\nmail_gid = %d\nnamespace inbox {\n  inbox = yes\n  separator = /\n}\n", dir, dir, root, uid, gid), 0o644)
+	os.WriteFile(conf, fmt.Appendf(nil, "base_dir = %s\nstate_dir = %s\nlog_path = /dev/stderr\nssl = no\nmail_location = %s\nfirst_valid_uid = 0\nfirst_valid_gid = 0\nmail_uid = %d\nmail_gid = %d\nnamespace inbox {\n  inbox = yes\n  separator = /\n}\n", dir, dir, location, uid, gid), 0o644)
 	cmd := exec.Command("doveadm", append([]string{"-c", conf}, args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+dir, "USER=x")
 	if os.Getuid() == 0 {
@@ -131,4 +139,63 @@ func TestDovecotPeer(t *testing.T) {
 	if want := fmt.Sprintf("uidnext=%d uidvalidity=%d", b.View().UIDNext, b.View().UIDValidity); !strings.Contains(status, want) {
 		t.Errorf("Dovecot has %s, we %s", status, want)
 	}
+}
+
+// TestDovecotMbox: the fields in an mbox file are all that either server needs to show
+// the other's UIDs, flags and keywords.
+func TestDovecotMbox(t *testing.T) {
+	if _, err := exec.LookPath("doveadm"); err != nil {
+		t.Skip("SKIPPED: no doveadm")
+	}
+	root := filepath.Join(t.TempDir(), "mail")
+	at := location.Location{Mbox: true, Root: root, Inbox: root + "/inbox"}
+	open := func() mailbox.Store {
+		m, err := store.NewManager(store.Options{Host: "mx.test", Create: []mailbox.Folder{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { m.Close() })
+		s, err := m.OpenAt(at, store.UserOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	dovecot := func(args ...string) string { return doveadmAt(t, "mbox:"+root, root, args...) }
+	const name = "Projekte/Entwürfe"
+	s := open()
+	s.Create(name, mailbox.UseNone)
+	b := mailboxtest.Open(t, s, name)
+	uids := mailboxtest.Add(t, s, name, "Subject: a\r\n\r\na\r\n", "Subject: b\r\n\r\nb\r\n", "Subject: c\r\n\r\nc\r\n", "Subject: d\r\n\r\nd\r\n")
+	mailboxtest.Sync(t, b)
+	b.Store(uids[1:3], mailbox.StoreChange{Op: mailbox.Add, Flags: mailbox.Flagged | mailbox.Answered, Keywords: []string{"red"}})
+	b.Store(uids[:1], mailbox.StoreChange{Op: mailbox.Add, Flags: mailbox.Deleted})
+	b.Expunge(nil)
+	mailboxtest.Sync(t, b)
+	b.Close()
+	compare := func(what string, b mailbox.Mailbox) {
+		t.Helper()
+		out := dovecot("fetch", "uid flags size.virtual", "mailbox", name, "ALL")
+		if got, want := theirs(out), summary(t, b); fmt.Sprint(got) != fmt.Sprint(want) || len(got) < 3 {
+			t.Errorf("%s: Dovecot sees %q, we %q\n%s", what, got, want, out)
+		}
+		status := dovecot("mailbox", "status", "uidvalidity uidnext", name)
+		if want := fmt.Sprintf("uidnext=%d uidvalidity=%d", b.View().UIDNext, b.View().UIDValidity); !strings.Contains(status, want) {
+			t.Errorf("%s: Dovecot has %s, we %s", what, status, want)
+		}
+	}
+	compare("ours", b)
+	// Dovecot changes it, beside our index.
+	dovecot("flags", "add", `\Seen blue`, "mailbox", name, "uid", fmt.Sprint(uids[3]))
+	dovecot("expunge", "mailbox", name, "uid", fmt.Sprint(uids[1]))
+	dovecot("copy", name, "mailbox", name, "uid", fmt.Sprint(uids[2]))
+	b = mailboxtest.Open(t, s, name)
+	compare("after Dovecot's changes", b)
+	if v := b.View(); len(v.Messages) != 3 || v.Messages[0].UID != uids[2] || !v.Messages[1].HasKeyword("blue") || v.Messages[2].UID <= uids[3] {
+		t.Errorf("%+v", v)
+	}
+	b.Close()
+	// What only Dovecot knows.
+	os.RemoveAll(root + "/.posthaste")
+	compare("at first sight", mailboxtest.Open(t, open(), name))
 }

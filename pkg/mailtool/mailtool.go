@@ -13,15 +13,17 @@ import (
 	"syscall"
 
 	"posthaste/pkg/mailbox"
+	"posthaste/pkg/mailbox/location"
 	"posthaste/pkg/maildir/store"
 )
 
 // Usage is the text for the command line.
-const Usage = `usage: posthaste mailbox list MAILDIR
-       posthaste mailbox verify MAILDIR [FOLDER ...]
-       posthaste mailbox rebuild MAILDIR [FOLDER ...]
-       posthaste mailbox import [-into FOLDER] MAILDIR MAILDIR-OR-MBOX
-       posthaste mailbox export MAILDIR [FOLDER ...]
+const Usage = `usage: posthaste mailbox list MAIL
+       posthaste mailbox verify MAIL [FOLDER ...]
+       posthaste mailbox rebuild MAIL [FOLDER ...]
+       posthaste mailbox import [-into FOLDER] MAIL MAILDIR-OR-MBOX
+       posthaste mailbox export MAIL [FOLDER ...]
+MAIL is the path of a Maildir, or a location as in mail_location
 `
 
 // ErrUsage asks for Usage to be shown.
@@ -32,11 +34,11 @@ var ErrProblems = errors.New("problems were found")
 
 // Options are what the program knows.
 type Options struct {
-	// Maildir finds a user's Maildir by login name; nil if only paths are
-	// understood. What has a slash is a path.
-	Maildir func(user string) (string, error)
-	Host    string // for names of new files; "" for the system's
-	Out     io.Writer
+	// Find finds a user's mail by login name; nil if only paths are
+	// understood. What has a slash is a path, or a location.
+	Find  func(user string) (location.Location, error)
+	Store store.Options
+	Out   io.Writer
 }
 
 // Run does what args, the words after "posthaste mailbox", say. A caller with
@@ -58,35 +60,61 @@ func Run(args []string, o Options) error {
 	if !ok || verb == "list" && fs.NArg() != 1 || verb == "import" && fs.NArg() != 2 || verb != "import" && *into != mailbox.Inbox {
 		return ErrUsage
 	}
-	root, err := o.root(fs.Arg(0))
+	at, err := o.find(fs.Arg(0))
 	if err != nil {
 		return err
 	}
-	if verb != "import" {
-		if _, err := os.Stat(root + "/cur"); err != nil {
-			return fmt.Errorf("%s: not a Maildir: %w", root, err)
-		}
+	home := at.Root // whose owner the mail belongs to
+	switch _, err := os.Stat(at.Root + "/cur"); {
+	case at.Mbox && owner(at.Root) == 0 && owner(at.Inbox) > 0:
+		home = at.Inbox // else not: its group is often that of all mail
+	case at.Mbox && verb != "import" && !exists(at.Root) && !exists(at.Inbox):
+		return fmt.Errorf("%s: there is no mail", at)
+	case !at.Mbox && verb != "import" && err != nil:
+		return fmt.Errorf("%s: not a Maildir: %w", at.Root, err)
 	}
-	if err := become(root); err != nil {
+	if err := become(home); err != nil {
 		return err
 	}
-	m, err := store.NewManager(store.Options{Host: o.Host})
+	m, err := store.NewManager(o.Store)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	return run(&tool{m: m, root: root, out: o.Out, into: *into}, fs.Args()[1:])
+	admin, err := m.Admin(at)
+	if err != nil {
+		return err
+	}
+	return run(&tool{m: m, at: at, admin: admin, out: o.Out, into: *into}, fs.Args()[1:])
 }
 
-func (o *Options) root(arg string) (string, error) {
-	if o.Maildir != nil && !strings.Contains(arg, "/") {
-		p, err := o.Maildir(arg)
-		if err != nil {
-			return "", err
+// owner is the user ID of a file, or of the nearest directory above that exists.
+func owner(path string) int {
+	for {
+		if st, err := os.Stat(path); err == nil {
+			return int(st.Sys().(*syscall.Stat_t).Uid)
 		}
-		arg = p
+		if path == filepath.Dir(path) {
+			return 0
+		}
+		path = filepath.Dir(path)
 	}
-	return filepath.Abs(arg)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func (o *Options) find(arg string) (location.Location, error) {
+	if o.Find != nil && !strings.Contains(arg, "/") {
+		return o.Find(arg)
+	}
+	if strings.HasPrefix(arg, "mbox:") || strings.HasPrefix(arg, "maildir:") {
+		return location.Parse(arg, "", "")
+	}
+	path, err := filepath.Abs(arg)
+	return location.Location{Root: path}, err
 }
 
 // become gives up root's rights for good: the owner can put anything, such as
@@ -122,16 +150,17 @@ func become(root string) error {
 }
 
 type tool struct {
-	m    *store.Manager
-	root string
-	out  io.Writer
-	into string
+	m     *store.Manager
+	at    location.Location
+	admin store.Admin
+	out   io.Writer
+	into  string
 }
 
 // folders returns those that are named, or all.
 func (t *tool) folders(args []string) ([]string, error) {
 	if len(args) == 0 {
-		return t.m.Folders(t.root)
+		return t.admin.Folders()
 	}
 	for i, a := range args {
 		n, err := mailbox.CheckName(a)
@@ -144,7 +173,7 @@ func (t *tool) folders(args []string) ([]string, error) {
 }
 
 func (t *tool) list([]string) error {
-	s, err := t.m.Open(t.root, store.UserOptions{})
+	s, err := t.m.OpenAt(t.at, store.UserOptions{})
 	if err != nil {
 		return err
 	}
@@ -182,7 +211,7 @@ func (t *tool) verify(args []string) error {
 	}
 	found := 0
 	for _, n := range names {
-		list, err := t.m.Verify(t.root, n)
+		list, err := t.admin.Verify(n)
 		if err != nil {
 			return fmt.Errorf("%s: %w", n, err)
 		}
@@ -203,7 +232,7 @@ func (t *tool) rebuild(args []string) error {
 		return err
 	}
 	for _, n := range names {
-		kept, err := t.m.Rebuild(t.root, n)
+		kept, err := t.admin.Rebuild(n)
 		if err != nil {
 			return fmt.Errorf("%s: %w", n, err)
 		}
@@ -222,7 +251,7 @@ func (t *tool) export(args []string) error {
 		return err
 	}
 	for _, n := range names {
-		if err := t.m.Export(t.root, n); err != nil {
+		if err := t.admin.Export(n); err != nil {
 			return fmt.Errorf("%s: %w", n, err)
 		}
 	}
@@ -243,7 +272,7 @@ func (t *tool) load(args []string) error {
 		fmt.Fprintf(t.out, "%s: %d messages\n", t.into, n)
 		return err
 	}
-	list, err := t.m.ImportMaildir(src, t.root, t.into)
+	list, err := t.admin.ImportMaildir(src, t.into)
 	for _, im := range list {
 		kept := ""
 		if im.UIDs {

@@ -1,7 +1,6 @@
 package mailtool
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -15,12 +14,13 @@ import (
 	"posthaste/pkg/mailbox/mailboxtest"
 	"posthaste/pkg/maildir/index"
 	"posthaste/pkg/maildir/store"
+	"posthaste/pkg/mbox/mboxio"
 )
 
 func run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var b bytes.Buffer
-	err := Run(args, Options{Host: "mx.test", Out: &b})
+	err := Run(args, Options{Store: store.Options{Host: "mx.test"}, Out: &b})
 	return b.String(), err
 }
 
@@ -136,7 +136,7 @@ const sampleMbox = "From a@b Thu Jan  1 00:00:10 1970\nSubject: 1\nStatus: RO\nX
 
 func TestMbox(t *testing.T) {
 	var got []string
-	err := readMbox(bufio.NewReader(strings.NewReader(sampleMbox)), func(m *mboxMessage) error {
+	err := readMbox(strings.NewReader(sampleMbox), int64(len(sampleMbox)), func(m *mboxMessage) error {
 		got = append(got, fmt.Sprintf("%d %d %s", m.Date.Unix(), m.Flags, m.Content))
 		return nil
 	})
@@ -156,7 +156,7 @@ func TestMbox(t *testing.T) {
 		t.Errorf("%d messages", n)
 	}
 	os.WriteFile(dir+"/text", []byte("hello\n"), 0o600)
-	if _, err := run(t, "import", root, dir+"/text"); !errors.Is(err, errNotMbox) {
+	if _, err := run(t, "import", root, dir+"/text"); !errors.Is(err, mboxio.ErrNotMbox) {
 		t.Errorf("%v", err)
 	}
 }
@@ -165,7 +165,7 @@ func FuzzMbox(f *testing.F) {
 	f.Add([]byte(sampleMbox))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		total := 0
-		readMbox(bufio.NewReader(bytes.NewReader(b)), func(m *mboxMessage) error {
+		readMbox(bytes.NewReader(b), int64(len(b)), func(m *mboxMessage) error {
 			total += len(m.Content)
 			return nil
 		})
@@ -173,4 +173,52 @@ func FuzzMbox(f *testing.F) {
 			t.Fatalf("%d bytes of %d", total, len(b))
 		}
 	})
+}
+
+// TestMboxStore: the commands on mbox files.
+func TestMboxStore(t *testing.T) {
+	dir := t.TempDir()
+	at := "mbox:" + dir + "/mail:INBOX=" + dir + "/spool"
+	os.WriteFile(dir+"/spool", []byte(sampleMbox), 0o600)
+	if out := must(t, "list", at); !strings.Contains(out, "       2        1          3 ") || !strings.Contains(out, `Sent (\Sent)`) {
+		t.Errorf("%s", out)
+	}
+	if out := must(t, "import", "-into", "Old/mail", at, dir+"/spool"); out != "Old/mail: 2 messages\n" {
+		t.Errorf("%s", out)
+	}
+	md := dir + "/Maildir"
+	s := open(t, md)
+	mailboxtest.Add(t, s, "Sent", "Subject: sent\r\n\r\nFrom here\r\n", "bare\nend")
+	if out := must(t, "import", "-into", "INBOX", at, md); !strings.Contains(out, "Sent: 2 messages\n") {
+		t.Errorf("%s", out)
+	}
+	must(t, "export", at)
+	b, err := os.ReadFile(dir + "/spool")
+	if err != nil || !strings.Contains(string(b), "X-IMAPbase: ") || !strings.Contains(string(b), "X-UID: 2\n") {
+		t.Errorf("%s, %v", b, err)
+	}
+	if out := must(t, "verify", at); out != "" {
+		t.Errorf("%s", out)
+	}
+	if out := must(t, "rebuild", at, "Sent"); out != "Sent: rebuilt with its UIDs\n" {
+		t.Errorf("%s", out)
+	}
+	// Another message under a stamp that is the same.
+	path := dir + "/mail/Sent"
+	st, _ := os.Stat(path)
+	text, _ := os.ReadFile(path)
+	f, _ := os.OpenFile(path, os.O_WRONLY, 0)
+	f.WriteAt(bytes.Replace(text, []byte("here"), []byte("HERE"), 1), 0)
+	f.Close()
+	os.Chtimes(path, st.ModTime(), st.ModTime())
+	if out, err := run(t, "verify", at, "Sent"); err != ErrProblems || !strings.Contains(out, "Sent: UID 1: at byte 0 is another message") {
+		t.Errorf("%v: %s", err, out)
+	}
+	must(t, "rebuild", at)
+	if out := must(t, "verify", at); out != "" {
+		t.Errorf("%s", out)
+	}
+	if _, err := run(t, "list", "mbox:"+dir+"/none"); err == nil {
+		t.Error("a directory that does not exist has mail")
+	}
 }

@@ -336,6 +336,7 @@ var All = []config.Declared{
 	&LoginTlsKeyFile,
 	&LoginTlsProtocols,
 	&LuserRelay,
+	&MailLocation,
 	&MailMaxUseripConnections,
 	&MailName,
 	&MailOwner,

@@ -210,6 +210,7 @@ var used = []string{
 	"login_tls_key_file",
 	"login_tls_protocols",
 	"luser_relay",
+	"mail_location",
 	"mail_max_userip_connections",
 	"mail_name",
 	"mail_owner",

@@ -26,6 +26,8 @@ type Fixture struct {
 	// Deliver puts a message with these bytes, in wire form, into INBOX as another
 	// program would.
 	Deliver func(t *testing.T, content string)
+	// Leaves: a folder, INBOX excepted, has messages or children, not both.
+	Leaves bool
 }
 
 // Run runs all tests, each on a fixture of its own.

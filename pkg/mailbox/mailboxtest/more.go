@@ -30,7 +30,12 @@ func testFolders(t *testing.T, f *Fixture) {
 	if b := find(t, s, "INBOX"); b == nil || !b.Selectable {
 		t.Fatalf("%+v", b)
 	}
-	for _, n := range []string{"A/B/C", "A.b", "日本語/メール", "Ä & ö", "A/B"} {
+	names := []string{"A/B/C", "A.b", "日本語/メール", "Ä & ö", "A/B"}
+	if f.Leaves {
+		names = names[:4]
+		testLeaves(t, s)
+	}
+	for _, n := range names {
 		if err := s.Create(n, mailbox.UseNone); err != nil {
 			t.Errorf("create %s: %v", n, err)
 		}
@@ -44,7 +49,7 @@ func testFolders(t *testing.T, f *Fixture) {
 	if e := find(t, s, "A"); e == nil || e.Selectable || !e.HasChildren {
 		t.Errorf("the parent: %+v", e)
 	}
-	if e := find(t, s, "A/B"); !e.HasChildren || find(t, s, "A/B/C").HasChildren {
+	if e := find(t, s, "A/B"); e == nil || !e.HasChildren || find(t, s, "A/B/C").HasChildren {
 		t.Errorf("children: %+v", e)
 	}
 	if err := s.Create("INBOX/sub", mailbox.UseNone); err != nil || !find(t, s, "INBOX").HasChildren {
@@ -53,7 +58,7 @@ func testFolders(t *testing.T, f *Fixture) {
 	if err := s.Create("inBox", mailbox.UseNone); !errors.Is(err, mailbox.ErrExists) {
 		t.Errorf("create inBox: %v", err)
 	}
-	if err := s.Delete("A/B"); err != nil || find(t, s, "A/B/C") == nil {
+	if err := s.Delete("A/B"); !f.Leaves && err != nil || f.Leaves && !errors.Is(err, mailbox.ErrNoSelect) || find(t, s, "A/B/C") == nil {
 		t.Errorf("delete: %v", err)
 	}
 	if e := find(t, s, "A/B"); e == nil || e.Exists {
@@ -81,6 +86,35 @@ func testFolders(t *testing.T, f *Fixture) {
 	}
 }
 
+// testLeaves: where a folder has messages or children, the other is refused and
+// nothing is lost.
+func testLeaves(t *testing.T, s mailbox.Store) {
+	if err := s.Create("L", mailbox.UseNone); err != nil {
+		t.Fatal(err)
+	}
+	Add(t, s, "L", message(1))
+	if err := s.Create("L/M", mailbox.UseNone); !errors.Is(err, mailbox.ErrName) {
+		t.Errorf("create below a folder with messages: %v", err)
+	}
+	s.Create("K/M", mailbox.UseNone)
+	if err := s.Create("K", mailbox.UseNone); !errors.Is(err, mailbox.ErrName) {
+		t.Errorf("create above a folder: %v", err)
+	}
+	if err := s.Rename("K/M", "L/M"); !errors.Is(err, mailbox.ErrName) {
+		t.Errorf("rename below a folder with messages: %v", err)
+	}
+	if n := len(Open(t, s, "L").View().Messages); n != 1 {
+		t.Errorf("%d messages", n)
+	}
+	// A directory that has no folder any more is no obstacle.
+	if err := s.Delete("K/M"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Create("K", mailbox.UseNone); err != nil {
+		t.Errorf("create where a parent was: %v", err)
+	}
+}
+
 // testNames: nothing leads out of the store.
 func testNames(t *testing.T, f *Fixture) {
 	s := f.Open(t)
@@ -103,7 +137,13 @@ func testNames(t *testing.T, f *Fixture) {
 
 func testRename(t *testing.T, f *Fixture) {
 	s := f.Open(t)
-	for _, n := range []string{"a", "a/b", "a/b/c", "ab", "x"} {
+	names := []string{"a", "a/b", "a/b/c", "ab", "x"}
+	moved := []string{"n/m", "n/m/b", "n/m/b/c", "ab"}
+	if f.Leaves {
+		names = []string{"a/b", "a/c/d", "ab", "x"}
+		moved = []string{"n/m/b", "n/m/c/d", "ab"}
+	}
+	for _, n := range names {
 		if err := s.Create(n, mailbox.UseNone); err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +153,7 @@ func testRename(t *testing.T, f *Fixture) {
 	if err := s.Rename("a", "n/m"); err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range []string{"n/m", "n/m/b", "n/m/b/c", "ab"} {
+	for _, n := range moved {
 		if e := find(t, s, n); e == nil || !e.Exists {
 			t.Errorf("%s: %+v", n, e)
 		}

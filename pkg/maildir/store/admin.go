@@ -9,13 +9,52 @@ import (
 	"golang.org/x/sys/unix"
 
 	"posthaste/pkg/mailbox"
+	"posthaste/pkg/mailbox/location"
 	"posthaste/pkg/maildir"
 	"posthaste/pkg/maildir/index"
 )
 
-// Folders returns the names of the folders of the Maildir at root, INBOX first.
-func (m *Manager) Folders(root string) ([]string, error) {
-	list, err := (&userStore{m: m, root: root}).names()
+// Admin is what an administrator does with a user's mail.
+type Admin interface {
+	// Folders returns the names of the folders, INBOX first.
+	Folders() ([]string, error)
+	// Verify compares a folder's index with its messages by the rules of
+	// docs/internals/mailstore.md and changes nothing. What it returns are sentences.
+	// A message that no index has is no problem: the next session takes it in.
+	Verify(name string) (problems []string, err error)
+	// Rebuild writes a folder's index anew from its messages. UIDs are kept as far as
+	// the old index can be read; otherwise UIDVALIDITY changes, except where the
+	// messages themselves tell. kept tells which.
+	Rebuild(name string) (kept bool, err error)
+	// Export writes what Dovecot needs to show the same UIDs.
+	Export(name string) error
+	// ImportMaildir copies the messages of a Maildir with all folders, those of its
+	// inbox into the folder inbox.
+	ImportMaildir(src, inbox string) ([]Imported, error)
+}
+
+// Admin opens the mail at a location for its administrator.
+func (m *Manager) Admin(l location.Location) (Admin, error) {
+	if !l.Mbox {
+		return &maildirAdmin{m, l.Root}, nil
+	}
+	s, err := m.OpenAt(l, UserOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return &mboxAdmin{s.(*mboxStore)}, nil
+}
+
+type maildirAdmin struct {
+	m    *Manager
+	root string
+}
+
+func (a *maildirAdmin) Folders() ([]string, error) {
+	return folderList((&userStore{m: a.m, root: a.root}).names())
+}
+
+func folderList(list map[string]string, err error) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +74,12 @@ func (m *Manager) with(root, name string, fn func(f *folder, l index.Lock, known
 	if err != nil {
 		return err
 	}
-	defer m.release(f)
+	return f.alone(fn)
+}
+
+// alone is with for a folder that the caller has got, and releases it.
+func (f *folder) alone(fn func(f *folder, l index.Lock, known bool) error) error {
+	defer f.m.release(f)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	known := f.idx != nil || index.Known(f.dir)
@@ -49,10 +93,8 @@ func (m *Manager) with(root, name string, fn func(f *folder, l index.Lock, known
 	return fn(f, l, known)
 }
 
-// Verify compares a folder's index with its files by the rules of
-// docs/internals/mailstore.md and changes nothing. What it returns are sentences. A
-// file that no index has is no problem: the next session takes it in.
-func (m *Manager) Verify(root, name string) (problems []string, err error) {
+func (a *maildirAdmin) Verify(name string) (problems []string, err error) {
+	m, root := a.m, a.root
 	bad := func(format string, a ...any) { problems = append(problems, fmt.Sprintf(format, a...)) }
 	err = m.with(root, name, func(f *folder, _ index.Lock, known bool) error {
 		idx, err := index.Load(f.dir)
@@ -154,10 +196,8 @@ func (f *folder) wireSize(x *mailbox.Message) (int64, error) {
 	return c.Size(), nil
 }
 
-// Rebuild writes a folder's index anew from its files. UIDs are kept as far as
-// the old index can be read; otherwise UIDVALIDITY changes. kept tells which.
-func (m *Manager) Rebuild(root, name string) (kept bool, err error) {
-	err = m.with(root, name, func(f *folder, l index.Lock, known bool) error {
+func (a *maildirAdmin) Rebuild(name string) (kept bool, err error) {
+	err = a.m.with(a.root, name, func(f *folder, l index.Lock, known bool) error {
 		os.Remove(f.dir + "/" + index.CacheName)
 		idx, err := index.Load(f.dir)
 		if err != nil {
@@ -201,12 +241,12 @@ func (m *Manager) Rebuild(root, name string) (kept bool, err error) {
 }
 
 // Export writes dovecot-uidlist, so that Dovecot shows the same UIDs.
-func (m *Manager) Export(root, name string) error {
-	f, err := m.byName(root, name)
+func (a *maildirAdmin) Export(name string) error {
+	f, err := a.m.byName(a.root, name)
 	if err != nil {
 		return err
 	}
-	defer m.release(f)
+	defer a.m.release(f)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.force = true
@@ -223,10 +263,10 @@ type Imported struct {
 	UIDs     bool // they were kept
 }
 
-// ImportMaildir copies the messages of another Maildir with all folders, those of
-// its inbox into the folder inbox. A folder that does not exist here, or has nothing in it and
-// was never opened, gets the UIDs of the other one, too.
-func (m *Manager) ImportMaildir(src, root, inbox string) ([]Imported, error) {
+// ImportMaildir: a folder that does not exist here, or has nothing in it and was
+// never opened, gets the UIDs of the other one, too.
+func (a *maildirAdmin) ImportMaildir(src, inbox string) ([]Imported, error) {
+	m, root := a.m, a.root
 	names, err := (&userStore{m: m, root: src}).names()
 	if err != nil {
 		return nil, err

@@ -72,7 +72,7 @@ func (a *appender) Begin(info mailbox.AppendInfo) (io.Writer, error) {
 		return nil, err
 	}
 	info.Keywords = kw
-	if a.f.counts() && info.Size > 0 {
+	if a.f.mb == nil && a.f.counts() && info.Size > 0 {
 		if err := maildir.CheckQuota(a.f.root, info.Size, 1); err != nil {
 			if errors.Is(err, maildir.ErrOverQuota) {
 				err = mailbox.ErrQuota
@@ -195,7 +195,11 @@ func (a *appender) finish() error {
 	if err := unix.Futimes(int(i.file.Fd()), []unix.Timeval{unix.NsecToTimeval(date.UnixNano()), unix.NsecToTimeval(date.UnixNano())}); err != nil {
 		return &os.PathError{Op: "utimes", Path: i.path, Err: err}
 	}
-	id := index.EmailID(i.add.base)
+	id := i.add.m.EmailID
+	if id == 0 {
+		id = index.EmailID(i.add.base)
+	}
+	i.add.lines = i.lines > 0
 	i.add.base += fmt.Sprintf(",S=%d,W=%d", physical, i.size)
 	i.add.tmp, i.add.bytes, i.add.uid = i.path, physical, i.info.UID
 	i.add.m = mailbox.Message{Flags: i.info.Flags, Keywords: i.info.Keywords, Size: i.size, Date: date.Unix(), SaveDate: time.Now().Unix(), EmailID: id}
@@ -264,7 +268,7 @@ func (a *appender) Commit() (mailbox.Appended, error) {
 	switch {
 	case len(list) == 0:
 		return mailbox.Appended{}, errSequence
-	case many:
+	case many && a.f.mb == nil:
 		// Durable before the commit makes them all visible.
 		if err := a.sync(); err != nil {
 			return mailbox.Appended{}, err
@@ -273,6 +277,10 @@ func (a *appender) Commit() (mailbox.Appended, error) {
 	out, err := a.f.add(list)
 	if err != nil {
 		return out, err
+	}
+	if a.f.mb != nil {
+		a.Abort() // what was written is in the mbox, durably
+		return out, nil
 	}
 	if many {
 		err = syncDir(a.f.where() + "/cur")

@@ -53,8 +53,23 @@ func (b *box) open() error {
 	f := b.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.mb != nil && f.idx != nil && stampIn(&f.idx.Header).partial {
+		f.force = true
+	}
 	if err := f.check(); err != nil {
 		return err
+	}
+	if f.mb != nil {
+		if stampIn(&f.idx.Header).partial {
+			f.force = true
+			if err := f.check(); err != nil {
+				return err
+			}
+		}
+		if f.mb.readOnly {
+			b.readOnly = true
+		}
+		f.mb.lags = f.mb.lags || !b.readOnly
 	}
 	b.view = f.view
 	b.claim()
@@ -221,6 +236,9 @@ func (b *box) Close() error {
 		f.flushSizes()
 		if f.cache != nil {
 			f.cache.flush(f)
+		}
+		if f.mb != nil {
+			f.flushMbox()
 		}
 	}
 	f.mu.Unlock()

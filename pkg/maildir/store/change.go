@@ -21,7 +21,7 @@ var noLog = &index.Log{}
 // checkKeywords refuses what no flag can be, and gives what is fit to be stored.
 func checkKeywords(kw []string) ([]string, error) {
 	for _, k := range kw {
-		if !validKeyword(k) {
+		if !mailbox.ValidKeyword(k) {
 			return nil, fmt.Errorf("%w: keyword %.60q", mailbox.ErrLimit, k)
 		}
 	}
@@ -69,8 +69,10 @@ func (b *box) Store(uids []mailbox.UID, c mailbox.StoreChange) (mailbox.Stored, 
 			if n := newKeywords(st, c.Keywords); n > 0 && len(st.Keywords)+n > index.MaxKeywords {
 				return softError{fmt.Errorf("%w: %d keywords in this mailbox", mailbox.ErrLimit, index.MaxKeywords)}
 			}
-			if err := f.assignLetters(c.Keywords); err != nil {
-				return softError{err}
+			if f.mb == nil {
+				if err := f.assignLetters(c.Keywords); err != nil {
+					return softError{err}
+				}
 			}
 		}
 		list, gone := b.current(uids)
@@ -145,6 +147,9 @@ func apply(m *mailbox.Message, c *mailbox.StoreChange) (mailbox.Flags, []string)
 // change renames files to show the new flags, and then records what came of
 // it. A file that has gone elsewhere is looked for once.
 func (f *folder) change(list []*mailbox.Message, c *mailbox.StoreChange) error {
+	if f.mb != nil {
+		return f.changeMbox(list, c)
+	}
 	dirs, err := f.places(len(list))
 	if err != nil {
 		return err
@@ -244,6 +249,9 @@ func (b *box) Expunge(uids []mailbox.UID) error {
 
 // remove unlinks files and then records that they are gone.
 func (f *folder) remove(list []*mailbox.Message) error {
+	if f.mb != nil {
+		return f.removeMbox(list)
+	}
 	dirs, err := f.places(len(list))
 	if err != nil {
 		return err
@@ -326,6 +334,9 @@ func physicalSize(m *mailbox.Message, path string) int64 {
 // counts tells whether quota counts this folder: all but the trash.
 func (f *folder) counts() bool {
 	rel := strings.TrimPrefix(f.dir, f.root)
+	if f.mb != nil {
+		return rel != "/Trash" && !strings.HasPrefix(rel, "/Trash.")
+	}
 	return rel != "/.Trash" && !strings.HasPrefix(rel, "/.Trash.")
 }
 

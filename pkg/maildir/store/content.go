@@ -246,6 +246,9 @@ func (b *box) Content(m *mailbox.Message) (mailbox.Content, error) {
 	if b.closed {
 		return nil, mailbox.ErrClosed
 	}
+	if b.f.mb != nil {
+		return b.mboxContent(m)
+	}
 	fd, m, err := b.openFile(m)
 	if err != nil {
 		return nil, err

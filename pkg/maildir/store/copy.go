@@ -47,6 +47,8 @@ func (b *box) Move(uids []mailbox.UID, to string) (mailbox.Appended, error) {
 type addition struct {
 	tmp   string // path of the file
 	base  string // the unique part of the name that it gets
+	lines bool   // there are line ends
+	sum   uint64 // mboxio.Message.Sum, for an mbox
 	m     mailbox.Message
 	bytes int64
 	uid   mailbox.UID // asked for, 0 for any
@@ -55,6 +57,9 @@ type addition struct {
 func (b *box) copy(uids []mailbox.UID, to string) (out mailbox.Appended, done []mailbox.UID, err error) {
 	if b.closed {
 		return out, nil, mailbox.ErrClosed
+	}
+	if b.f.mb != nil {
+		return b.copyMbox(uids, to)
 	}
 	dst, err := b.f.m.byName(b.f.root, to)
 	if err != nil {
@@ -207,6 +212,9 @@ func findBase(dir, base string) string {
 // add brings files from tmp/ into the folder, all or none: more than one is
 // committed to the log first, so that whoever comes after a crash completes it.
 func (f *folder) add(list []*addition) (out mailbox.Appended, err error) {
+	if f.mb != nil {
+		return f.addToMbox(list)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var bytes int64

@@ -142,7 +142,7 @@ func TestForward(t *testing.T) {
 	m := newManager(t, []mailbox.Folder{})
 	s := openStore(t, m, root)
 	mailboxtest.Add(t, s, "INBOX", msg(0))
-	f := m.get(root, root)
+	f := m.get(root, root, nil)
 	f.mu.Lock()
 	var adds []*addition
 	for i := range 3 {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,8 @@ import (
 
 const (
 	lockWait = 20 * time.Second
+	// lockPause is between attempts at the lock of an mbox file.
+	lockPause = 20 * time.Millisecond
 	// racy is how far apart a directory's last change and our look at it have to
 	// be before the same modification time means the same content: times of
 	// files advance with the kernel's tick, or whole seconds on old file systems.
@@ -49,12 +52,14 @@ type folder struct {
 	gone    bool
 	cache   *cache
 	sizes   map[mailbox.UID]int64 // found out, not written yet
+	mb      *mboxFile             // if the messages are in an mbox file; nil for a Maildir
 
 	// Guarded by Manager.mu.
-	refs    int
-	idle    time.Time
-	watched bool
-	recheck bool
+	refs     int
+	idle     time.Time
+	watched  bool
+	watching []string // paths
+	recheck  bool
 }
 
 // fileStamp tells whether a file is the one that was read.
@@ -94,6 +99,12 @@ func (f *folder) check() error {
 		return mailbox.ErrOtherView
 	}
 	if f.idx != nil && !f.force {
+		if f.mb != nil {
+			if f.mboxFresh() {
+				return nil
+			}
+			return f.locked(func() error { return nil })
+		}
 		n, err1 := mtime(f.dir + "/new")
 		c, err2 := mtime(f.dir + "/cur")
 		stale, _ := f.idx.Stale()
@@ -118,6 +129,12 @@ func (f *folder) locked(fn func() error) error {
 		return f.trouble(err)
 	}
 	defer l.Release()
+	if f.mb != nil {
+		if err := f.mb.enter(); err != nil {
+			return f.trouble(err)
+		}
+		defer f.mb.leave()
+	}
 	if err := f.bring(l, known); err != nil {
 		f.drop()
 		return f.trouble(err)
@@ -160,7 +177,7 @@ func (f *folder) trouble(err error) error {
 	case err == index.ErrLocked:
 		return mailbox.ErrBusy
 	case errors.Is(err, fs.ErrNotExist):
-		if _, serr := os.Stat(f.dir); errors.Is(serr, fs.ErrNotExist) {
+		if f.mb == nil && !exists(f.dir) || f.mb != nil && !f.mb.inbox && !exists(f.mb.path) {
 			f.gone = true
 			f.wake()
 			return fmt.Errorf("%w: %w", mailbox.ErrOtherView, err)
@@ -169,6 +186,11 @@ func (f *folder) trouble(err error) error {
 		return fmt.Errorf("%w: %w", mailbox.ErrQuota, err)
 	}
 	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // drop forgets the index, so that it is read anew.
@@ -209,7 +231,12 @@ func (f *folder) bring(l index.Lock, known bool) error {
 		idx.Close()
 		known = true // out of UIDs
 	} else if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Stat(f.dir + "/cur"); err != nil {
+		if f.mb == nil {
+			_, err = os.Stat(f.dir + "/cur")
+		} else {
+			_, err = os.Stat(f.dir + "/tmp")
+		}
+		if err != nil {
 			return err
 		}
 	} else if !errors.Is(err, fs.ErrPermission) {
@@ -227,6 +254,9 @@ const tmpAge = 36 * time.Hour
 // cleanTmp removes what killed writers left. Committed messages on their way
 // to cur/ stay.
 func (f *folder) cleanTmp() {
+	if f.mb != nil {
+		os.Remove(f.journal() + ".new") // its writer would have the lock
+	}
 	list, err := os.ReadDir(f.dir + "/tmp")
 	if err != nil || f.force || len(list) == 0 {
 		return
@@ -355,7 +385,12 @@ func (f *folder) assignLetters(kw []string) error {
 
 // writeFile replaces a small file of the folder, durably.
 func writeFile(dir, name string, b []byte) error {
-	tmp, err := os.CreateTemp(dir+"/tmp", name+".")
+	return replaceFile(dir+"/tmp", dir+"/"+name, b)
+}
+
+// replaceFile writes a file in a directory for temporary files and renames it into place.
+func replaceFile(tmpDir, path string, b []byte) error {
+	tmp, err := os.CreateTemp(tmpDir, filepath.Base(path)+".")
 	if err != nil {
 		return err
 	}
@@ -367,7 +402,7 @@ func writeFile(dir, name string, b []byte) error {
 		err = cerr
 	}
 	if err == nil {
-		err = os.Rename(tmp.Name(), dir+"/"+name)
+		err = os.Rename(tmp.Name(), path)
 	}
 	if err != nil {
 		os.Remove(tmp.Name())

@@ -1,12 +1,12 @@
-// Package store shows Maildir++ to readers: it implements package mailbox on
-// Maildirs with an index file beside each folder (package index). What it
-// keeps where, the locks, and the rules that hold at any time are in
-// docs/internals/mailstore.md.
+// Package store shows Maildir++ and mbox files to readers: it implements package
+// mailbox on them with an index for each folder (package index). What it keeps
+// where, the locks, and the rules that hold at any time are in
+// docs/internals/mailstore.md and, for mbox, docs/internals/mbox.md. What sessions
+// share about a folder is the same for both; folder.mb tells them apart.
 package store
 
 import (
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
+	"posthaste/pkg/filelock"
 	"posthaste/pkg/mailbox"
 	"posthaste/pkg/maildir"
 	"posthaste/pkg/maildir/index"
@@ -52,8 +53,14 @@ type Options struct {
 	// Create lists the folders that the first login makes and subscribes to;
 	// nil for DefaultFolders.
 	Create []mailbox.Folder
-	// Log is told of what an administrator should know; may be nil.
-	Log *slog.Logger
+	// Locks says how mbox files are locked: Methods and Stale count; the zero value
+	// is fcntl and dotlock.
+	Locks filelock.Options
+	// MboxLimit is the size in bytes that an mbox file must not exceed by an append,
+	// 0 for none.
+	MboxLimit int64
+	// Warn is told of what an administrator should know; may be nil.
+	Warn func(format string, args ...any)
 }
 
 // DefaultFolders are the folders of a new user.
@@ -101,8 +108,8 @@ func NewManager(o Options) (*Manager, error) {
 }
 
 func (m *Manager) logf(format string, args ...any) {
-	if m.o.Log != nil {
-		m.o.Log.Warn(fmt.Sprintf(format, args...))
+	if m.o.Warn != nil {
+		m.o.Warn(format, args...)
 	}
 }
 
@@ -184,15 +191,16 @@ func (m *Manager) byName(root, name string) (*folder, error) {
 			return nil, err
 		}
 	}
-	return m.get(root, dir), nil
+	return m.get(root, dir, nil), nil
 }
 
-func (m *Manager) get(root, dir string) *folder {
+// get returns the folder whose directory is dir; mb is for one that is new to this process.
+func (m *Manager) get(root, dir string, mb *mboxFile) *folder {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.folders[dir]
 	if f == nil {
-		f = &folder{m: m, key: dir, root: root, boxes: map[*box]struct{}{}}
+		f = &folder{m: m, key: dir, root: root, mb: mb, boxes: map[*box]struct{}{}}
 		f.moved(dir)
 		m.folders[dir] = f
 	} else if f.refs == 0 {
@@ -212,10 +220,7 @@ func (m *Manager) release(f *folder) {
 	}
 	if f.watched {
 		f.watched = false
-		if m.watcher != nil {
-			m.watcher.Remove(f.where() + "/new")
-			m.watcher.Remove(f.where() + "/cur")
-		}
+		m.unwatch(f)
 	}
 	if m.folders[f.key] != f || m.closed {
 		m.closeLater(f) // replaced: nobody finds it again

@@ -29,7 +29,7 @@ func parseKeywords(b []byte) (l letters) {
 	for line := range bytes.Lines(b) {
 		num, name, ok := strings.Cut(strings.TrimRight(string(line), "\r\n"), " ")
 		n, err := strconv.Atoi(num)
-		if ok && err == nil && n >= 0 && n < 26 && validKeyword(name) && l.letter(name) == 0 {
+		if ok && err == nil && n >= 0 && n < 26 && mailbox.ValidKeyword(name) && l.letter(name) == 0 {
 			l.names[n] = name
 		}
 	}
@@ -71,19 +71,6 @@ func (l *letters) assign(k string) bool {
 		}
 	}
 	return false
-}
-
-// validKeyword: an atom without a leading backslash (RFC 9051, flag-keyword).
-func validKeyword(k string) bool {
-	if k == "" || len(k) > 250 {
-		return false
-	}
-	for i := 0; i < len(k); i++ {
-		if c := k[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`(){%*"\]`, c) >= 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // parseInfo reads the flags of a file name. Letters that mean nothing here

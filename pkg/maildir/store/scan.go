@@ -95,6 +95,9 @@ func (f *folder) read(n, c bool) (*look, error) {
 
 // reconcile takes in what foreign programs did to new/ and cur/.
 func (f *folder) reconcile() error {
+	if f.mb != nil {
+		return f.reconcileMbox()
+	}
 	h := &f.idx.Header
 	nt, err := mtime(f.dir + "/new")
 	if err != nil {
@@ -405,6 +408,9 @@ func inOrder(found map[string]seen, uids map[string]mailbox.UID) ([]seen, []mail
 // tells that there was one: then UIDs were given out that nobody knows any
 // more, and UIDVALIDITY changes. Otherwise Dovecot's are taken over.
 func (f *folder) build(l index.Lock, known bool) error {
+	if f.mb != nil {
+		return f.buildMbox(l, known)
+	}
 	f.letSeen = fileStamp{}
 	f.loadLetters()
 	lk, err := f.read(true, true)

@@ -76,7 +76,7 @@ func TestShared(t *testing.T) {
 		t.Errorf("%d files, %d messages", len(files), len(a.View().Messages))
 	}
 	m.Close()
-	if bad, err := newManager(t, nil).Verify(root, "INBOX"); err != nil || len(bad) > 0 {
+	if bad, err := (&maildirAdmin{newManager(t, nil), root}).Verify("INBOX"); err != nil || len(bad) > 0 {
 		t.Errorf("%q, %v", bad, err)
 	}
 }

@@ -123,9 +123,11 @@ func (s *userStore) subscriptions() ([]string, error) {
 		return nil, err
 	}
 	defer f.Close()
-	var out []string
-	sep := "."
-	in := bufio.NewScanner(f)
+	return parseSubscriptions(bufio.NewScanner(f), ".")
+}
+
+// parseSubscriptions reads the file's lines; sep is between levels in the old version.
+func parseSubscriptions(in *bufio.Scanner, sep string) (out []string, err error) {
 	for n := 0; in.Scan() && len(out) < 100000; n++ {
 		line := in.Text()
 		if n == 0 && strings.HasPrefix(line, "V\t") {
@@ -149,6 +151,11 @@ func (s *userStore) subscriptions() ([]string, error) {
 }
 
 func (s *userStore) writeSubscriptions(names []string) error {
+	return writeFile(s.root, subsFile, formatSubscriptions(names, "."))
+}
+
+// formatSubscriptions writes the new version; what is in dots is encoded in levels.
+func formatSubscriptions(names []string, dots string) []byte {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	var b bytes.Buffer
@@ -156,11 +163,11 @@ func (s *userStore) writeSubscriptions(names []string) error {
 	for _, n := range names {
 		levels := strings.Split(n, "/")
 		for i, l := range levels {
-			levels[i] = mailbox.EncodeUTF7(l, ".")
+			levels[i] = mailbox.EncodeUTF7(l, dots)
 		}
 		b.WriteString(strings.Join(levels, "\t") + "\n")
 	}
-	return writeFile(s.root, subsFile, b.Bytes())
+	return b.Bytes()
 }
 
 // names lists the folders that exist, INBOX first, with their directories.
@@ -198,7 +205,11 @@ func (s *userStore) List() ([]mailbox.Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	uses := s.uses()
+	return listFolders(names, subs, s.uses()), nil
+}
+
+// listFolders makes the list of folders by what exists, is subscribed to and has a use.
+func listFolders(names map[string]string, subs []string, uses map[string]mailbox.SpecialUse) []mailbox.Folder {
 	all := map[string]*mailbox.Folder{}
 	at := func(n string) *mailbox.Folder {
 		f := all[n]
@@ -231,7 +242,7 @@ func (s *userStore) List() ([]mailbox.Folder, error) {
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	return out, nil
+	return out
 }
 
 func parent(name string) string {
@@ -250,6 +261,11 @@ func (s *userStore) Open(name string, readOnly bool) (mailbox.Mailbox, error) {
 		return nil, err
 	}
 	name, _ = mailbox.CheckName(name)
+	return s.openBox(f, name, readOnly)
+}
+
+// openBox makes the folder, which the caller has got, a session's.
+func (s *userStore) openBox(f *folder, name string, readOnly bool) (mailbox.Mailbox, error) {
 	b := &box{f: f, name: name, readOnly: readOnly, changed: make(chan struct{}, 1)}
 	if err := b.open(); err != nil {
 		s.m.release(f)
@@ -259,14 +275,18 @@ func (s *userStore) Open(name string, readOnly bool) (mailbox.Mailbox, error) {
 }
 
 func (s *userStore) Status(name string, sizes bool) (mailbox.Status, error) {
-	var st mailbox.Status
 	if s.closed {
-		return st, mailbox.ErrClosed
+		return mailbox.Status{}, mailbox.ErrClosed
 	}
 	f, err := s.m.byName(s.root, name)
 	if err != nil {
-		return st, err
+		return mailbox.Status{}, err
 	}
+	return s.status(f, sizes)
+}
+
+// status looks at the folder, which the caller has got, and releases it.
+func (s *userStore) status(f *folder, sizes bool) (st mailbox.Status, err error) {
 	defer s.m.release(f)
 	f.mu.Lock()
 	if err := f.check(); err != nil {
@@ -343,22 +363,28 @@ func (s *userStore) Create(name string, use mailbox.SpecialUse) error {
 			return err
 		}
 		if use != mailbox.UseNone {
-			uses := s.uses()
-			for n, u := range uses {
-				if u == use && names[n] != "" {
-					return mailbox.ErrHasUse
-				}
-				if u == use {
-					delete(uses, n)
-				}
-			}
-			uses[name] = use
-			if err := s.writeUses(uses); err != nil {
+			if err := s.giveUse(name, use, names); err != nil {
 				return err
 			}
 		}
 		return makeFolder(dir)
 	})
+}
+
+// giveUse gives a folder that is about to be made a special use, unless one of
+// names has it.
+func (s *userStore) giveUse(name string, use mailbox.SpecialUse, names map[string]string) error {
+	uses := s.uses()
+	for n, u := range uses {
+		if u == use && names[n] != "" {
+			return mailbox.ErrHasUse
+		}
+		if u == use {
+			delete(uses, n)
+		}
+	}
+	uses[name] = use
+	return s.writeUses(uses)
 }
 
 func (s *userStore) Delete(name string) error {
@@ -418,7 +444,7 @@ func (s *userStore) sweep() {
 // moveDir renames a folder's directory and what this process knows of it.
 func (s *userStore) moveDir(from, to string, gone bool) error {
 	m := s.m
-	f := m.get(s.root, from)
+	f := m.get(s.root, from, nil)
 	defer m.release(f)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -445,57 +471,83 @@ func (s *userStore) moveDir(from, to string, gone bool) error {
 	f.moved(to)
 	f.key = to
 	m.folders[to] = f
-	if f.watched && m.watcher != nil {
-		m.watcher.Remove(from + "/new")
-		m.watcher.Remove(from + "/cur")
-		m.watcher.Add(to + "/new")
-		m.watcher.Add(to + "/cur")
+	m.rewatch(f)
+	return nil
+}
+
+// checkRename returns the names' one spelling.
+func checkRename(from, to string) (string, string, error) {
+	from, err := mailbox.CheckName(from)
+	if err != nil {
+		return "", "", err
+	}
+	if to, err = mailbox.CheckName(to); err != nil {
+		return "", "", err
+	}
+	if to == mailbox.Inbox {
+		return "", "", mailbox.ErrExists
+	}
+	if from != mailbox.Inbox && strings.HasPrefix(to, from+"/") {
+		return "", "", fmt.Errorf("%w: below itself", mailbox.ErrName)
+	}
+	return from, to, nil
+}
+
+// renames lists what a rename moves, parents first.
+func renames(names map[string]string, from, to string) (moves [][2]string, err error) {
+	for n := range names {
+		rest, ok := strings.CutPrefix(n, from)
+		if !ok || rest != "" && rest[0] != '/' {
+			continue
+		}
+		target, err := mailbox.CheckName(to + rest)
+		if err != nil {
+			return nil, err
+		}
+		if names[target] != "" {
+			return nil, mailbox.ErrExists
+		}
+		moves = append(moves, [2]string{n, target})
+	}
+	if len(moves) == 0 {
+		return nil, mailbox.ErrNotFound
+	}
+	slices.SortFunc(moves, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
+	return moves, nil
+}
+
+// moveUses lets special uses follow a rename.
+func (s *userStore) moveUses(moves [][2]string) error {
+	uses, changed := s.uses(), false
+	for _, mv := range moves {
+		if u, ok := uses[mv[0]]; ok {
+			delete(uses, mv[0])
+			uses[mv[1]], changed = u, true
+		}
+	}
+	if changed {
+		return s.writeUses(uses)
 	}
 	return nil
 }
 
 func (s *userStore) Rename(from, to string) error {
-	from, err := mailbox.CheckName(from)
+	from, to, err := checkRename(from, to)
 	if err != nil {
 		return err
 	}
-	if to, err = mailbox.CheckName(to); err != nil {
-		return err
-	}
-	if to == mailbox.Inbox {
-		return mailbox.ErrExists
-	}
 	if from == mailbox.Inbox {
-		return s.renameInbox(to)
-	}
-	if strings.HasPrefix(to, from+"/") {
-		return fmt.Errorf("%w: below itself", mailbox.ErrName)
+		return renameInbox(s, to)
 	}
 	return s.exclusive(func() error {
 		names, err := s.names()
 		if err != nil {
 			return err
 		}
-		var moves [][2]string
-		for n := range names {
-			rest, ok := strings.CutPrefix(n, from)
-			if !ok || rest != "" && rest[0] != '/' {
-				continue
-			}
-			target, err := mailbox.CheckName(to + rest)
-			if err != nil {
-				return err
-			}
-			if names[target] != "" {
-				return mailbox.ErrExists
-			}
-			moves = append(moves, [2]string{n, target})
+		moves, err := renames(names, from, to)
+		if err != nil {
+			return err
 		}
-		if len(moves) == 0 {
-			return mailbox.ErrNotFound
-		}
-		slices.SortFunc(moves, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
-		uses, changed := s.uses(), false
 		for _, mv := range moves {
 			dir, err := folderDir(s.root, mv[1])
 			if err != nil {
@@ -504,20 +556,13 @@ func (s *userStore) Rename(from, to string) error {
 			if err := s.moveDir(names[mv[0]], dir, false); err != nil {
 				return err
 			}
-			if u, ok := uses[mv[0]]; ok {
-				delete(uses, mv[0])
-				uses[mv[1]], changed = u, true
-			}
 		}
-		if changed {
-			return s.writeUses(uses)
-		}
-		return nil
+		return s.moveUses(moves)
 	})
 }
 
 // renameInbox moves the inbox's messages to a new folder; the inbox stays.
-func (s *userStore) renameInbox(to string) error {
+func renameInbox(s mailbox.Store, to string) error {
 	if err := s.Create(to, mailbox.UseNone); err != nil {
 		return err
 	}
@@ -541,21 +586,29 @@ func (s *userStore) Subscribe(name string, on bool) error {
 	}
 	return s.exclusive(func() error {
 		subs, err := s.subscriptions()
-		if err != nil {
+		if err == nil {
+			subs, err = subscribe(subs, name, on)
+		}
+		if err != nil || subs == nil {
 			return err
 		}
-		has := slices.Contains(subs, name)
-		switch {
-		case on && !has:
-			if len(subs) >= 10000 {
-				return mailbox.ErrLimit
-			}
-			return s.writeSubscriptions(append(subs, name))
-		case !on && has:
-			return s.writeSubscriptions(slices.DeleteFunc(subs, func(n string) bool { return n == name }))
-		}
-		return nil
+		return s.writeSubscriptions(subs)
 	})
+}
+
+// subscribe changes a list of subscriptions; nil is no change.
+func subscribe(subs []string, name string, on bool) ([]string, error) {
+	has := slices.Contains(subs, name)
+	switch {
+	case on && !has:
+		if len(subs) >= 10000 {
+			return nil, mailbox.ErrLimit
+		}
+		return append(subs, name), nil
+	case !on && has:
+		return append([]string{}, slices.DeleteFunc(subs, func(n string) bool { return n == name })...), nil
+	}
+	return nil, nil
 }
 
 func (s *userStore) Quota() (mailbox.Quota, error) {

@@ -27,15 +27,39 @@ func (m *Manager) watch(f *folder) {
 		go m.loop()
 	}
 	if m.watcher != nil {
-		for _, sub := range []string{"/new", "/cur"} {
-			if err := m.watcher.Add(f.where() + sub); err != nil {
-				m.logf("watching %s: %v: looking every %v instead", f.dir+sub, err, m.o.Poll)
+		for _, path := range f.watchPaths(f.where()) {
+			if err := m.watcher.Add(path); err != nil {
+				m.logf("watching %s: %v: looking every %v instead", path, err, m.o.Poll)
 				break
 			}
+			f.watching = append(f.watching, path)
 		}
 	}
 	// What happened before the watch began.
 	m.later(f, 0)
+}
+
+// watchPaths are the files whose changes tell of changes of the folder, whose
+// directory is dir. What other programs do with an mbox shows in the file itself;
+// what other processes of ours do only in the index.
+func (f *folder) watchPaths(dir string) []string {
+	if f.mb == nil {
+		return []string{dir + "/new", dir + "/cur"}
+	}
+	if !exists(f.mb.path) {
+		return []string{dir, filepath.Dir(f.mb.path)}
+	}
+	return []string{dir, f.mb.path}
+}
+
+// unwatch ends what watch began. m.mu is held.
+func (m *Manager) unwatch(f *folder) {
+	for _, path := range f.watching {
+		if m.watcher != nil {
+			m.watcher.Remove(path)
+		}
+	}
+	f.watching = nil
 }
 
 // loop looks at folders when something happens in them, and all watched ones
@@ -72,6 +96,8 @@ func (m *Manager) loop() {
 				dir = e.Name // the directory itself went
 			}
 			hit[filepath.Dir(dir)] = true
+			hit[e.Name] = true // an mbox, or what tells of one: see watchPaths
+			hit[filepath.Dir(e.Name)] = true
 		case err := <-errs:
 			if errors.Is(err, fsnotify.ErrEventOverflow) {
 				m.checkAll(nil)
@@ -81,6 +107,7 @@ func (m *Manager) loop() {
 			clear(hit)
 		case <-tick.C:
 			m.checkAll(nil)
+			m.flushMboxes()
 		}
 	}
 }
@@ -90,7 +117,7 @@ func (m *Manager) checkAll(dirs map[string]bool) {
 	m.mu.Lock()
 	var list []*folder
 	for _, f := range m.folders {
-		if f.watched && f.refs > 0 && (dirs == nil || dirs[f.key]) {
+		if f.watched && f.refs > 0 && (dirs == nil || dirs[f.key] || f.mb != nil && dirs[f.mb.path]) {
 			f.refs++
 			list = append(list, f)
 		}
@@ -99,6 +126,26 @@ func (m *Manager) checkAll(dirs map[string]bool) {
 	for _, f := range list {
 		f.mu.Lock()
 		f.check()
+		f.mu.Unlock()
+		m.release(f)
+	}
+}
+
+// flushMboxes writes what watched mbox files lack, so that other programs see it
+// while a session goes on for days.
+func (m *Manager) flushMboxes() {
+	m.mu.Lock()
+	var list []*folder
+	for _, f := range m.folders {
+		if f.watched && f.refs > 0 && f.mb != nil {
+			f.refs++
+			list = append(list, f)
+		}
+	}
+	m.mu.Unlock()
+	for _, f := range list {
+		f.mu.Lock()
+		f.flushMbox()
 		f.mu.Unlock()
 		m.release(f)
 	}
@@ -133,4 +180,17 @@ func (m *Manager) later(f *folder, d time.Duration) {
 		}
 		m.release(f)
 	})
+}
+
+// rewatch watches a folder under its new name. f.mu and m.mu are held.
+func (m *Manager) rewatch(f *folder) {
+	if !f.watched || m.watcher == nil {
+		return
+	}
+	m.unwatch(f)
+	for _, path := range f.watchPaths(f.dir) {
+		if m.watcher.Add(path) == nil {
+			f.watching = append(f.watching, path)
+		}
+	}
 }

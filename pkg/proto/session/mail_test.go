@@ -2,30 +2,6 @@ package session
 
 import "testing"
 
-func TestMaildir(t *testing.T) {
-	for _, tt := range []struct{ user, home, mail, want string }{
-		{"anna", "/home/anna", "", "/home/anna/Maildir"},
-		{"anna", "/home/anna/", "maildir:~/mail/./x", "/home/anna/mail/x"},
-		{"anna", "/h", "maildir:~", "/h"},
-		{"anna@b.example", "", "maildir:/var/vmail/%d/%n", "/var/vmail/b.example/anna"},
-		{"anna@b.example", "/h", "maildir:/v/%u/%%/%h:INDEX=/x", "/v/anna@b.example/%/h"},
-		{"..", "", "maildir:/v/%u", ""},
-		{"a/b", "", "maildir:/v/%u", ""},
-		{"anna", "", "maildir:/v/%d", ""},
-		{"../x@b", "", "maildir:/v/%n", ""},
-		{"anna", "", "", ""},
-		{"anna", "rel", "", ""},
-		{"anna", "/h", "mbox:~/mbox", ""},
-		{"anna", "/h", "maildir:/v/%q", ""},
-		{"anna", "/h", "maildir:/v/%", ""},
-	} {
-		got, err := (&Grant{User: tt.user, Home: tt.home, Mail: tt.mail}).Maildir()
-		if got != tt.want || (err != nil) != (tt.want == "") {
-			t.Errorf("%+v: %q, %v", tt, got, err)
-		}
-	}
-}
-
 func TestQuota(t *testing.T) {
 	for _, tt := range []struct {
 		extra           string
