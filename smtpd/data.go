@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -340,6 +341,7 @@ func (s *session) bdatCmd(args string) bool {
 		}
 	}
 	if bad || len(f) == 2 && !last {
+		s.warnf("%s: malformed BDAT command syntax from %s: BDAT %.100s", cmp.Or(t.id, "NOQUEUE"), s.client(), args)
 		return s.say(521, "5.5.4", "Syntax: BDAT count [LAST]")
 	}
 	if t.bdat.failed {

@@ -163,7 +163,7 @@ func TestParsePath(t *testing.T) {
 		{"  <a@b.c>", "a@b.c", "b.c", "", nil, false},
 		{"a@b.c X=Y", "a@b.c", "b.c", " X=Y", nil, false},
 		{"<postmaster>", "postmaster", "", "", nil, false},
-		{"<@x,@y:a@b.c>", "a@b.c", "b.c", "", nil, true},
+		{"<@x,@y:a@b.c>", "a@b.c", "b.c", "", nil, false},
 		{`<"a b"@c>`, "a b@c", "c", "", nil, false},
 		{`<"a\"b"@c>`, `a"b@c`, "c", "", nil, false},
 		{`<"a@b"@c>`, "a@b@c", "c", "", nil, true},
