@@ -110,8 +110,14 @@ func (s *session) inspected(maps *lookup.Maps, where string, raw []byte) {
 	s.out(raw)
 }
 
-// unstray puts a blank in place of each CR and LF that is not part of CRLF.
+// unstray puts a blank in place of each CR and LF that is not part of CRLF, so
+// that no other program can take one for a line end, and what is behind it for
+// commands or another message. Content without any, which is nearly all, is
+// looked at and returned as it is.
 func (b *bodyState) unstray(p []byte) []byte {
+	if !b.cr && onlyCRLF(p) {
+		return p
+	}
 	out := b.stray[:0]
 	for _, c := range p {
 		switch {
@@ -133,4 +139,18 @@ func (b *bodyState) unstray(p []byte) []byte {
 	}
 	b.stray = out
 	return out
+}
+
+// onlyCRLF tells whether every CR and LF in p is part of a CRLF.
+func onlyCRLF(p []byte) bool {
+	for {
+		i := bytes.IndexByte(p, '\n')
+		if i <= 0 {
+			return i < 0 && bytes.IndexByte(p, '\r') < 0
+		}
+		if bytes.IndexByte(p[:i], '\r') != i-1 {
+			return false
+		}
+		p = p[i+1:]
+	}
 }

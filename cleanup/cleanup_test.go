@@ -278,8 +278,9 @@ func TestContentUnchanged(t *testing.T) {
 	for i := range 70000 {
 		every.WriteByte(byte(i * 5 / 3))
 	}
-	w := newWorld(t, "", nil)
-	checks := newWorld(t, "", func(s *settings) {
+	const asIs = "cleanup_replace_stray_cr_lf = no\n"
+	w := newWorld(t, asIs, nil)
+	checks := newWorld(t, asIs, func(s *settings) {
 		s.headerMaps, s.mimeMaps, s.nestedMaps, s.bodyMaps = starting(nil), starting(nil), starting(nil), starting(nil)
 	})
 	for _, body := range []string{
@@ -685,12 +686,17 @@ func TestNoEmptyLine(t *testing.T) {
 }
 
 func TestReplaceStray(t *testing.T) {
-	w := newWorld(t, "cleanup_replace_stray_cr_lf = yes\n", nil)
+	w := newWorld(t, "", nil)
 	for _, chunk := range []int{1, 2, 100} {
 		st := w.accept(mail{to: []string{"u@x.test"}, content: full + "\r\na\rb\nc\r\n\r\r\nd\r", chunk: chunk})
 		if got, want := after(st.content), full+"\r\na b c\r\n \r\nd "; got != want {
 			t.Errorf("chunks of %d: %q, want %q", chunk, got, want)
 		}
+	}
+	w = newWorld(t, "cleanup_replace_stray_cr_lf = no\n", nil)
+	st := w.accept(mail{to: []string{"u@x.test"}, content: full + "\r\na\rb\r\r\n"})
+	if got, want := after(st.content), full+"\r\na\rb\r\r\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -145,7 +145,7 @@ var (
 	StrictMailboxOwnership              = config.Bool{Name: "strict_mailbox_ownership", Default: "yes", Note: "put mail off for a mailbox file that does not belong to its user"}
 	StrictMimeEncodingDomain            = config.Bool{Name: "strict_mime_encoding_domain", Default: "no"}
 	StrictRfc821Envelopes               = config.Bool{Name: "strict_rfc821_envelopes", Default: "no", Note: "require angle brackets around the addresses of MAIL and RCPT, and nothing inside them but an address"}
-	StrictSmtputf8                      = config.Bool{Name: "strict_smtputf8", Default: "no"}
+	StrictSmtputf8                      = config.Bool{Name: "strict_smtputf8", Default: "no", Note: "refuse UTF-8 in an address of MAIL or RCPT unless the client asked for SMTPUTF8"}
 	SunMailtoolCompatibility            = config.Bool{Name: "sun_mailtool_compatibility", Default: "no", Handling: "accept-ignore"}
 	SwapBangpath                        = config.Bool{Name: "swap_bangpath", Default: "yes", Note: "read site!user as user@site"}
 	SyslogFacility                      = config.String{Name: "syslog_facility", Default: "mail", MinLen: 1, Note: "facility of the mail system's log in syslog"}
