@@ -21,7 +21,6 @@ var builtIn = map[string]string{
 	"anvil":           "the SMTP server counts its clients itself",
 	"postlogd":        "master writes the log file",
 	"proxymap":        "each program opens its tables itself",
-	"verify":          "address verification is not there yet: reject_unverified_sender and its kin defer",
 	"flush":           "the queue manager knows which mail waits for which destination",
 	"oqmgr":           "qmgr is the only queue manager",
 }
