@@ -475,7 +475,7 @@ func TestActions(t *testing.T) {
 		"DUNNO":                      {content: keep},
 		"REJECT":                     {status: cleanup.Rejected, code: 550, dsn: "5.7.1", text: "message content rejected", log: "reject: W LINE from h.example[192.0.2.7]; from=<anna@example.test> to=<u@x.test> proto=ESMTP helo=<helo.example>: 5.7.1 message content rejected"},
 		"REJECT go away":             {status: cleanup.Rejected, code: 550, dsn: "5.7.1", text: "go away", log: ": 5.7.1 go away"},
-		"reject 4.7.2 later":         {status: cleanup.Rejected, code: 450, dsn: "4.7.2", text: "later"},
+		"reject 4.7.2 later":         {status: cleanup.Rejected, code: 451, dsn: "4.7.2", text: "later"},
 		"WARN look":                  {content: keep, log: "warning: W LINE from h.example[192.0.2.7]; from=<anna@example.test> to=<u@x.test> proto=ESMTP helo=<helo.example>: look"},
 		"INFO hm":                    {content: keep, log: "info: W LINE"},
 		"DISCARD":                    {log: "discard: W LINE"},

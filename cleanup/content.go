@@ -171,7 +171,7 @@ func (s *session) rewriteField(raw []byte, kind role) []byte {
 	}
 	b := append([]byte(nil), raw[:i]...)
 	b = append(b, out...)
-	return append(b, raw[end:]...)
+	return address.FoldList(append(b, raw[end:]...))
 }
 
 // endHeader adds the fields that are missing.
