@@ -181,7 +181,7 @@ func (s *session) endHeader() {
 		return
 	}
 	if h.hops > s.set.hopLimit {
-		s.set.log.Event(maillog.Line{ID: s.m.ID, Message: "message rejected: hopcount exceeded"})
+		s.set.log.Warningf("%s: message rejected: hopcount exceeded", s.m.ID)
 		s.fail(cleanup.TooManyHops, 554, "5.4.0", "Error: too many hops")
 		return
 	}
