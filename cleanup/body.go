@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 
+	"posthaste/pkg/header"
 	"posthaste/pkg/lookup"
 	"posthaste/pkg/mimestate"
 )
@@ -83,7 +84,26 @@ func (s *session) Field(c mimestate.Class, raw []byte) {
 			maps = s.set.mimeMaps
 		}
 	}
-	s.inspected(maps, "header", raw)
+	// The check sees the field closed up; one that it leaves alone passes as it is.
+	name, _ := header.Name(raw)
+	closed := closeUp(raw, name)
+	if len(closed) == len(raw) {
+		s.inspected(maps, "header", raw)
+		return
+	}
+	if s.result != nil || s.discard {
+		return
+	}
+	if s.inspect && !maps.Empty() {
+		out, keep := s.check(maps, "header", closed)
+		if !keep {
+			return
+		}
+		if !bytes.Equal(out, closed) {
+			raw = out
+		}
+	}
+	s.out(raw)
 }
 
 // Body is mimestate's: any other line, or a piece of one.

@@ -460,6 +460,24 @@ func TestBCC(t *testing.T) {
 	}
 }
 
+// TestBlankBeforeColon: header checks see "Name:", whatever the sender put
+// before the colon.
+func TestBlankBeforeColon(t *testing.T) {
+	w := newWorld(t, "header_checks = regexp:{{/^Subject:.*spam/ REJECT no spam}}\nmime_header_checks = regexp:{{/^Content-Disposition:.*exe/ REJECT no programs}}\n", nil)
+	for content, want := range map[string]string{
+		"Subject \t: buy spam\r\n" + full + "\r\n":                                                             "no spam",
+		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Disposition : a.exe\r\n\r\n--b--\r\n": "no programs",
+	} {
+		if _, r := w.send(mail{to: []string{"u@x.test"}, content: content}); r.Status != cleanup.Rejected || r.Reason != want {
+			t.Errorf("%q: %+v, want %q", content, r, want)
+		}
+	}
+	st := w.accept(mail{to: []string{"u@x.test"}, content: "Subject : ham\r\nTo : \"A\" <b@c.test>\r\n" + full + "\r\nA : b\r\n"})
+	if got, want := after(st.content), "Subject: ham\r\nTo: \"A\" <b@c.test>\r\n"+full+"\r\nA : b\r\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestActions(t *testing.T) {
 	head := "Subject: bad\r\n thing\r\nX-Other: y\r\n" + full
 	type want struct {

@@ -71,6 +71,7 @@ func (s *session) field(raw []byte) {
 	}
 	h := &s.h
 	name, _ := header.Name(raw)
+	raw = closeUp(raw, name)
 	key := header.Lower(h.nameSpace[:0], name)
 	kind := fields[string(key)]
 	if s.inspect {
@@ -265,4 +266,15 @@ func fromValue(addr, name, charset string, obsolete bool) string {
 		name = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
 	}
 	return name + " <" + addr + ">"
+}
+
+// closeUp returns a field without the blanks between its name and the colon,
+// which some readers take for part of the name: no header check shall be evaded
+// by them.
+func closeUp(raw, name []byte) []byte {
+	if len(name) == 0 || raw[len(name)] == ':' {
+		return raw
+	}
+	i := bytes.IndexByte(raw, ':')
+	return append(append(make([]byte, 0, len(raw)), name...), raw[i:]...)
 }
