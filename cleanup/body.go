@@ -84,23 +84,14 @@ func (s *session) Field(c mimestate.Class, raw []byte) {
 			maps = s.set.mimeMaps
 		}
 	}
-	// The check sees the field closed up; one that it leaves alone passes as it is.
-	name, _ := header.Name(raw)
-	closed := closeUp(raw, name)
-	if len(closed) == len(raw) {
-		s.inspected(maps, "header", raw)
-		return
-	}
 	if s.result != nil || s.discard {
 		return
 	}
 	if s.inspect && !maps.Empty() {
-		out, keep := s.check(maps, "header", closed)
-		if !keep {
+		name, _ := header.Name(raw)
+		var keep bool
+		if raw, keep = s.checkField(maps, raw, name); !keep {
 			return
-		}
-		if !bytes.Equal(out, closed) {
-			raw = out
 		}
 	}
 	s.out(raw)

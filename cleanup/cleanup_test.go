@@ -473,7 +473,7 @@ func TestBlankBeforeColon(t *testing.T) {
 		}
 	}
 	st := w.accept(mail{to: []string{"u@x.test"}, content: "Subject : ham\r\nTo : \"A\" <b@c.test>\r\n" + full + "\r\nA : b\r\n"})
-	if got, want := after(st.content), "Subject: ham\r\nTo: \"A\" <b@c.test>\r\n"+full+"\r\nA : b\r\n"; got != want {
+	if got, want := after(st.content), "Subject : ham\r\nTo : \"A\" <b@c.test>\r\n"+full+"\r\nA : b\r\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"posthaste/pkg/address"
 	"posthaste/pkg/header"
+	"posthaste/pkg/lookup"
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/mimestate"
 	"posthaste/pkg/proto/cleanup"
@@ -71,7 +72,6 @@ func (s *session) field(raw []byte) {
 	}
 	h := &s.h
 	name, _ := header.Name(raw)
-	raw = closeUp(raw, name)
 	key := header.Lower(h.nameSpace[:0], name)
 	kind := fields[string(key)]
 	if s.inspect {
@@ -81,7 +81,7 @@ func (s *session) field(raw []byte) {
 		}
 		if !maps.Empty() {
 			var keep bool
-			if raw, keep = s.check(maps, "header", raw); !keep || s.result != nil || s.discard {
+			if raw, keep = s.checkField(maps, raw, name); !keep || s.result != nil || s.discard {
 				return
 			}
 			// It may have been replaced by another.
@@ -266,6 +266,17 @@ func fromValue(addr, name, charset string, obsolete bool) string {
 		name = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
 	}
 	return name + " <" + addr + ">"
+}
+
+// checkField is check for a header field. The check sees the field closed up;
+// one that it leaves alone passes as it is.
+func (s *session) checkField(maps *lookup.Maps, raw, name []byte) ([]byte, bool) {
+	closed := closeUp(raw, name)
+	out, keep := s.check(maps, "header", closed)
+	if keep && len(closed) != len(raw) && bytes.Equal(out, closed) {
+		out = raw
+	}
+	return out, keep
 }
 
 // closeUp returns a field without the blanks between its name and the colon,
