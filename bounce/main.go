@@ -27,11 +27,13 @@
 // are no reports at all. Other programs have notices of the classes resource,
 // software, policy and protocol sent to error_notice_recipient.
 //
+// What became of a probe of verify(8) is told to that program.
+//
 // # Security
 //
 // Bounce runs under the queue's identity, without Internet sockets. It gets
 // a read-only descriptor of the message with each request, copies from it and
-// does not interpret it. It dials public/cleanup alone.
+// does not interpret it. It dials public/cleanup and private/verify alone.
 //
 // # Diagnostics
 //
@@ -54,6 +56,7 @@ import (
 	"posthaste/pkg/params"
 	"posthaste/pkg/proto/bounce"
 	"posthaste/pkg/proto/cleanup"
+	"posthaste/pkg/proto/verify"
 	"posthaste/pkg/service"
 	"posthaste/pkg/wire"
 )
@@ -67,7 +70,8 @@ func main() {
 			if err != nil {
 				return err
 			}
-			s = &server{set: set, log: env.Log, submit: clientSubmit(cleanup.NewClient("public/" + params.CleanupServiceName.In(env.Config)))}
+			tell := func(u *verify.Update) error { return verify.Tell(context.Background(), "private/"+set.verify, u) }
+			s = &server{set: set, log: env.Log, tell: tell, submit: clientSubmit(cleanup.NewClient("public/" + params.CleanupServiceName.In(env.Config)))}
 			return nil
 		},
 		Serve: func(ctx context.Context, env *service.Env, c net.Conn) { s.serve(ctx, c, env.Draining(), env.Waiting) },
@@ -87,6 +91,7 @@ type settings struct {
 	delayTo      string
 	errorTo      string
 	threaded     bool
+	verify       string // address_verify_service_name
 }
 
 func readSettings(cfg *config.Config) (settings, error) {
@@ -102,6 +107,7 @@ func readSettings(cfg *config.Config) (settings, error) {
 		delayTo:      params.DelayNoticeRecipient.In(cfg),
 		errorTo:      params.ErrorNoticeRecipient.In(cfg),
 		threaded:     params.EnableThreadedBounces.In(cfg),
+		verify:       params.AddressVerifyServiceName.In(cfg),
 	}
 	for _, c := range params.NotifyClasses.List(cfg) {
 		s.classes[strings.ToLower(c)] = true
@@ -121,6 +127,7 @@ func readSettings(cfg *config.Config) (settings, error) {
 type server struct {
 	set    settings
 	log    *maillog.Logger
+	tell   func(u *verify.Update) error
 	submit func(b *cleanup.Begin, to string, write func(io.Writer) error) error
 }
 

@@ -13,6 +13,7 @@ import (
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/proto/bounce"
 	"posthaste/pkg/proto/cleanup"
+	"posthaste/pkg/proto/verify"
 	"posthaste/pkg/queue"
 )
 
@@ -74,6 +75,9 @@ var words = map[bounce.Kind]string{bounce.Failure: "non-delivery", bounce.Delay:
 // report sends the reports that a request calls for. nil means that they are in
 // the queue, or that nobody wants one.
 func (s *server) report(r *bounce.Request, original io.ReaderAt) error {
+	if r.Message.Origin == verify.Origin && r.Message.VerifyOnly {
+		return s.probed(r)
+	}
 	sender := r.Message.Sender
 	if local, _ := address.Split(sender); sender != "" && strings.EqualFold(local, s.set.doubleBounce) && strings.EqualFold(sender, s.complete(s.set.doubleBounce)) {
 		if r.Kind == bounce.Failure {
@@ -110,6 +114,30 @@ func (s *server) report(r *bounce.Request, original io.ReaderAt) error {
 	if to != "" {
 		if err := s.send(r, original, dsn.ForPostmaster, to, r.Recipients); err != nil {
 			s.log.Warningf("%s: postmaster %s notification: %v", r.Message.ID, words[r.Kind], err)
+		}
+	}
+	return nil
+}
+
+// probed tells verify(8) what became of a probe. Nobody else wants to know; if
+// verify cannot be told, it sends another one when it is asked again.
+func (s *server) probed(r *bounce.Request) error {
+	for i := range r.Recipients {
+		to := &r.Recipients[i]
+		u := verify.Update{Address: to.Orig, Text: to.Reason}
+		if u.Address == "" {
+			u.Address = to.Address
+		}
+		switch to.Status {
+		case envelope.Sent, envelope.Deliverable, envelope.Discarded:
+			u.Status = verify.Deliverable
+		case envelope.Deferred:
+			u.Status = verify.Unreachable
+		default:
+			u.Status = verify.Undeliverable
+		}
+		if err := s.tell(&u); err != nil {
+			s.log.Warningf("%s: %s service: %v", r.Message.ID, s.set.verify, err)
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 
+	"posthaste/pkg/header"
 	"posthaste/pkg/lookup"
 	"posthaste/pkg/mimestate"
 )
@@ -83,7 +84,17 @@ func (s *session) Field(c mimestate.Class, raw []byte) {
 			maps = s.set.mimeMaps
 		}
 	}
-	s.inspected(maps, "header", raw)
+	if s.result != nil || s.discard {
+		return
+	}
+	if s.inspect && !maps.Empty() {
+		name, _ := header.Name(raw)
+		var keep bool
+		if raw, keep = s.checkField(maps, raw, name); !keep {
+			return
+		}
+	}
+	s.out(raw)
 }
 
 // Body is mimestate's: any other line, or a piece of one.
@@ -110,8 +121,14 @@ func (s *session) inspected(maps *lookup.Maps, where string, raw []byte) {
 	s.out(raw)
 }
 
-// unstray puts a blank in place of each CR and LF that is not part of CRLF.
+// unstray puts a blank in place of each CR and LF that is not part of CRLF, so
+// that no other program can take one for a line end, and what is behind it for
+// commands or another message. Content without any, which is nearly all, is
+// looked at and returned as it is.
 func (b *bodyState) unstray(p []byte) []byte {
+	if !b.cr && onlyCRLF(p) {
+		return p
+	}
 	out := b.stray[:0]
 	for _, c := range p {
 		switch {
@@ -133,4 +150,18 @@ func (b *bodyState) unstray(p []byte) []byte {
 	}
 	b.stray = out
 	return out
+}
+
+// onlyCRLF tells whether every CR and LF in p is part of a CRLF.
+func onlyCRLF(p []byte) bool {
+	for {
+		i := bytes.IndexByte(p, '\n')
+		if i <= 0 {
+			return i < 0 && bytes.IndexByte(p, '\r') < 0
+		}
+		if bytes.IndexByte(p[:i], '\r') != i-1 {
+			return false
+		}
+		p = p[i+1:]
+	}
 }

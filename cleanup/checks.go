@@ -45,7 +45,7 @@ func (s *session) check(maps *lookup.Maps, where string, raw []byte) (out []byte
 		if d, rest, ok := cutDSN(arg); ok {
 			dsn, reason = d, rest
 			if d[0] == '4' {
-				code = 450
+				code = 451
 			}
 		}
 		if reason == "" {
@@ -84,6 +84,7 @@ func (s *session) check(maps *lookup.Maps, where string, raw []byte) (out []byte
 		} else {
 			log("redirect")
 			s.redirect = arg
+			s.inspect = false
 		}
 	case "BCC":
 		if !strings.Contains(arg, "@") {

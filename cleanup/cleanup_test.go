@@ -278,8 +278,9 @@ func TestContentUnchanged(t *testing.T) {
 	for i := range 70000 {
 		every.WriteByte(byte(i * 5 / 3))
 	}
-	w := newWorld(t, "", nil)
-	checks := newWorld(t, "", func(s *settings) {
+	const asIs = "cleanup_replace_stray_cr_lf = no\n"
+	w := newWorld(t, asIs, nil)
+	checks := newWorld(t, asIs, func(s *settings) {
 		s.headerMaps, s.mimeMaps, s.nestedMaps, s.bodyMaps = starting(nil), starting(nil), starting(nil), starting(nil)
 	})
 	for _, body := range []string{
@@ -459,6 +460,24 @@ func TestBCC(t *testing.T) {
 	}
 }
 
+// TestBlankBeforeColon: header checks see "Name:", whatever the sender put
+// before the colon.
+func TestBlankBeforeColon(t *testing.T) {
+	w := newWorld(t, "header_checks = regexp:{{/^Subject:.*spam/ REJECT no spam}}\nmime_header_checks = regexp:{{/^Content-Disposition:.*exe/ REJECT no programs}}\n", nil)
+	for content, want := range map[string]string{
+		"Subject \t: buy spam\r\n" + full + "\r\n":                                                             "no spam",
+		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Disposition : a.exe\r\n\r\n--b--\r\n": "no programs",
+	} {
+		if _, r := w.send(mail{to: []string{"u@x.test"}, content: content}); r.Status != cleanup.Rejected || r.Reason != want {
+			t.Errorf("%q: %+v, want %q", content, r, want)
+		}
+	}
+	st := w.accept(mail{to: []string{"u@x.test"}, content: "Subject : ham\r\nTo : \"A\" <b@c.test>\r\n" + full + "\r\nA : b\r\n"})
+	if got, want := after(st.content), "Subject : ham\r\nTo : \"A\" <b@c.test>\r\n"+full+"\r\nA : b\r\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestActions(t *testing.T) {
 	head := "Subject: bad\r\n thing\r\nX-Other: y\r\n" + full
 	type want struct {
@@ -474,7 +493,7 @@ func TestActions(t *testing.T) {
 		"DUNNO":                      {content: keep},
 		"REJECT":                     {status: cleanup.Rejected, code: 550, dsn: "5.7.1", text: "message content rejected", log: "reject: W LINE from h.example[192.0.2.7]; from=<anna@example.test> to=<u@x.test> proto=ESMTP helo=<helo.example>: 5.7.1 message content rejected"},
 		"REJECT go away":             {status: cleanup.Rejected, code: 550, dsn: "5.7.1", text: "go away", log: ": 5.7.1 go away"},
-		"reject 4.7.2 later":         {status: cleanup.Rejected, code: 450, dsn: "4.7.2", text: "later"},
+		"reject 4.7.2 later":         {status: cleanup.Rejected, code: 451, dsn: "4.7.2", text: "later"},
 		"WARN look":                  {content: keep, log: "warning: W LINE from h.example[192.0.2.7]; from=<anna@example.test> to=<u@x.test> proto=ESMTP helo=<helo.example>: look"},
 		"INFO hm":                    {content: keep, log: "info: W LINE"},
 		"DISCARD":                    {log: "discard: W LINE"},
@@ -685,12 +704,17 @@ func TestNoEmptyLine(t *testing.T) {
 }
 
 func TestReplaceStray(t *testing.T) {
-	w := newWorld(t, "cleanup_replace_stray_cr_lf = yes\n", nil)
+	w := newWorld(t, "", nil)
 	for _, chunk := range []int{1, 2, 100} {
 		st := w.accept(mail{to: []string{"u@x.test"}, content: full + "\r\na\rb\nc\r\n\r\r\nd\r", chunk: chunk})
 		if got, want := after(st.content), full+"\r\na b c\r\n \r\nd "; got != want {
 			t.Errorf("chunks of %d: %q, want %q", chunk, got, want)
 		}
+	}
+	w = newWorld(t, "cleanup_replace_stray_cr_lf = no\n", nil)
+	st := w.accept(mail{to: []string{"u@x.test"}, content: full + "\r\na\rb\r\r\n"})
+	if got, want := after(st.content), full+"\r\na\rb\r\r\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

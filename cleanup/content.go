@@ -8,6 +8,7 @@ import (
 
 	"posthaste/pkg/address"
 	"posthaste/pkg/header"
+	"posthaste/pkg/lookup"
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/mimestate"
 	"posthaste/pkg/proto/cleanup"
@@ -80,7 +81,7 @@ func (s *session) field(raw []byte) {
 		}
 		if !maps.Empty() {
 			var keep bool
-			if raw, keep = s.check(maps, "header", raw); !keep || s.result != nil || s.discard {
+			if raw, keep = s.checkField(maps, raw, name); !keep || s.result != nil || s.discard {
 				return
 			}
 			// It may have been replaced by another.
@@ -171,7 +172,7 @@ func (s *session) rewriteField(raw []byte, kind role) []byte {
 	}
 	b := append([]byte(nil), raw[:i]...)
 	b = append(b, out...)
-	return append(b, raw[end:]...)
+	return address.FoldList(append(b, raw[end:]...))
 }
 
 // endHeader adds the fields that are missing.
@@ -181,7 +182,7 @@ func (s *session) endHeader() {
 		return
 	}
 	if h.hops > s.set.hopLimit {
-		s.set.log.Event(maillog.Line{ID: s.m.ID, Message: "message rejected: hopcount exceeded"})
+		s.set.log.Warningf("%s: message rejected: hopcount exceeded", s.m.ID)
 		s.fail(cleanup.TooManyHops, 554, "5.4.0", "Error: too many hops")
 		return
 	}
@@ -265,4 +266,26 @@ func fromValue(addr, name, charset string, obsolete bool) string {
 		name = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
 	}
 	return name + " <" + addr + ">"
+}
+
+// checkField is check for a header field. The check sees the field closed up;
+// one that it leaves alone passes as it is.
+func (s *session) checkField(maps *lookup.Maps, raw, name []byte) ([]byte, bool) {
+	closed := closeUp(raw, name)
+	out, keep := s.check(maps, "header", closed)
+	if keep && len(closed) != len(raw) && bytes.Equal(out, closed) {
+		out = raw
+	}
+	return out, keep
+}
+
+// closeUp returns a field without the blanks between its name and the colon,
+// which some readers take for part of the name: no header check shall be evaded
+// by them.
+func closeUp(raw, name []byte) []byte {
+	if len(name) == 0 || raw[len(name)] == ':' {
+		return raw
+	}
+	i := bytes.IndexByte(raw, ':')
+	return append(append(make([]byte, 0, len(raw)), name...), raw[i:]...)
 }

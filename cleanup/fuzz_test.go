@@ -13,7 +13,7 @@ func FuzzContent(f *testing.F) {
 	f.Add("--B\r\nContent-Type: message/rfc822\r\n\r\nA: b\r\n c\r\n--B--\r\n.", 3)
 	f.Add("x\ry\nz\x00\xff", 1)
 	f.Add(strings.Repeat("long", 1000), 100)
-	w := newWorld(f, "line_length_limit = 512\nheader_size_limit = 100\nbody_checks_size_limit = 2000\n", func(s *settings) {
+	w := newWorld(f, "line_length_limit = 512\nheader_size_limit = 100\nbody_checks_size_limit = 2000\ncleanup_replace_stray_cr_lf = no\n", func(s *settings) {
 		s.headerMaps, s.mimeMaps, s.nestedMaps, s.bodyMaps = starting(nil), starting(nil), starting(nil), starting(nil)
 	})
 	f.Fuzz(func(t *testing.T, body string, chunk int) {

@@ -30,9 +30,9 @@
 //     than message_size_limit bytes.
 //
 // Bytes that none of this changes pass unchanged: NUL, 8-bit text, lines of any
-// length, carriage returns on their own. (cleanup_replace_stray_cr_lf makes
-// blanks of the latter only if main.cf sets it: what is sent on is safe, since
-// our own readers and writers take nothing but CRLF for a line end.)
+// length. A carriage return on its own becomes a blank, since a server that the
+// message is sent on to might take it for a line end; with
+// cleanup_replace_stray_cr_lf = no it passes, too.
 //
 // Several messages are made durable together when many arrive at a time; one
 // alone never waits (docs/internals/queue.md).

@@ -136,9 +136,7 @@ func load(c *config.Config, log *maillog.Logger, stale func(string)) (*settings,
 	}
 	s.messageLimit, s.headerLimit = params.MessageSizeLimit.In64(c), params.HeaderSizeLimit.In(c)
 	s.hopLimit = params.HopcountLimit.In(c)
-	if _, _, set := c.Explicit("cleanup_replace_stray_cr_lf"); set {
-		s.replaceStray = params.CleanupReplaceStrayCrLf.In(c)
-	}
+	s.replaceStray = params.CleanupReplaceStrayCrLf.In(c)
 	s.rejectChars, s.stripChars = parseChars(params.MessageRejectCharacters.In(c)), parseChars(params.MessageStripCharacters.In(c))
 	s.charset = params.FullNameEncodingCharset.In(c)
 	switch s.noEmptyLine = params.NonEmptyEndOfHeaderAction.In(c); s.noEmptyLine {

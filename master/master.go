@@ -27,7 +27,7 @@ func numCPU() int { return runtime.NumCPU() }
 // builtin are services of Postfix's stock master.cf that are packages or parts
 // of other programs here. Their entries are accepted and have no process.
 var builtin = map[string]bool{"trivial-rewrite": true, "scache": true, "tlsmgr": true, "dnsblog": true, "tlsproxy": true,
-	"postlogd": true, "proxymap": true, "verify": true, "flush": true}
+	"postlogd": true, "proxymap": true, "flush": true}
 
 // builtinName are services whose program exists here under the same name but
 // whose service does not: qmgr keeps what Postfix's defer and trace keep.

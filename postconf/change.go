@@ -53,10 +53,11 @@ func (o *options) changeMaster() {
 	for _, a := range o.args {
 		argument(a)
 	}
+	c := o.load()
 	err := edit.File(o.masterName, false, func(text string) (string, error) {
 		for _, a := range o.args {
 			lines, _, _ := mastercf.ParseLines(o.masterName, text)
-			changes, err := o.masterChanges(lines, a)
+			changes, err := o.masterChanges(c, lines, a)
 			if err != nil {
 				return "", err
 			}
@@ -70,7 +71,7 @@ func (o *options) changeMaster() {
 }
 
 // masterChanges turns one argument into changes of entries.
-func (o *options) masterChanges(lines []mastercf.Line, a string) ([]edit.Service, error) {
+func (o *options) masterChanges(c *config.Config, lines []mastercf.Line, a string) ([]edit.Service, error) {
 	name, value := strings.TrimSpace(a), ""
 	if o.change == 'e' {
 		var ok bool
@@ -110,7 +111,7 @@ func (o *options) masterChanges(lines []mastercf.Line, a string) ([]edit.Service
 		case o.master == 'F' && o.change == 'X':
 			return nil, fmt.Errorf("-X goes with -M, with -P or with main.cf")
 		case o.master == 'F':
-			err = setField(l, p.items, value)
+			err = setField(c, l, p.items, value)
 		case o.change == 'e':
 			setOption(l, p.items, value)
 		default:
@@ -146,7 +147,7 @@ func setEntry(p *pattern, line string) ([]edit.Service, error) {
 }
 
 // setField changes one field of an entry; the command's has its arguments.
-func setField(l *mastercf.Line, field, value string) error {
+func setField(c *config.Config, l *mastercf.Line, field, value string) error {
 	i := slices.Index(mastercf.Fields[:], field)
 	if i < 0 && field != "*" {
 		return fmt.Errorf("unknown field name: \"%s\"", field)
@@ -159,6 +160,11 @@ func setField(l *mastercf.Line, field, value string) error {
 			return fmt.Errorf("field \"%s\" needs one word: \"%s\"", field, value)
 		}
 		l.Field[i] = value
+		// The entry must be one that master accepts.
+		_, errs := mastercf.Parse("master.cf", strings.Join(append(l.Field[:], l.Args...), " ")+"\n", c)
+		for _, err := range errs {
+			return fmt.Errorf("invalid %s field \"%s\": %w", field, value, err)
+		}
 		return nil
 	}
 	// Read it as the end of an entry.

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 
+	"posthaste/pkg/config"
 	"posthaste/pkg/mastercf"
 )
 
@@ -21,7 +22,7 @@ func (o *options) print(name, value string) {
 	case o.valuesOnly:
 		o.line(value)
 	default:
-		o.line(name + " = " + value)
+		o.line(strings.TrimRight(name+" = "+value, " "))
 	}
 }
 
@@ -53,6 +54,16 @@ func fold(s string) string {
 	return b.String()
 }
 
+// normalForm is a setting of -o without the blanks that "{ name = value }"
+// may have around its parts.
+func normalForm(arg string) string {
+	inner, braced := config.Unbrace(arg)
+	if name, value, problem := config.SplitSetting(inner); problem == "" && braced {
+		return "{" + name + "=" + value + "}"
+	}
+	return arg
+}
+
 // columns are where the fields of a master.cf entry begin.
 var columns = [8]int{0, 11, 17, 25, 33, 41, 49, 57}
 
@@ -79,13 +90,13 @@ func formatEntry(l *mastercf.Line, folded bool) string {
 		options = isOption
 		if a == "-o" && isOption && i+1 < len(l.Args) {
 			i++
-			a += " " + l.Args[i]
+			a += " " + normalForm(l.Args[i])
 		}
 		switch {
 		case folded && strings.HasPrefix(a, "-o") && isOption:
 			newLine()
 			broken = true
-		case folded && (broken || n+1+len(a) > lineLimit):
+		case folded && (broken || n+1+len(a) >= lineLimit):
 			newLine()
 			broken = false
 		default:

@@ -274,9 +274,12 @@ func (o *options) classes(list string) {
 
 // load reads main.cf. Defaults can be shown without one.
 func (o *options) load() *config.Config {
-	text, err := config.ReadFile(o.mainName)
-	if err != nil && !(o.defaults && os.IsNotExist(err)) {
-		tool.Fatalf("%v", err)
+	text := ""
+	if !o.defaults { // the defaults are those of a system without main.cf
+		var err error
+		if text, err = config.ReadFile(o.mainName); err != nil {
+			tool.Fatalf("%v", err)
+		}
 	}
 	c, err := config.Parse(o.mainName, text, config.Options{Dir: o.dir, Known: params.All, Overrides: o.overrides, Program: tool.Name})
 	if err != nil {

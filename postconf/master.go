@@ -85,8 +85,8 @@ func (o *options) showMaster() {
 	}
 }
 
-// expanded returns an entry with $names in its fields replaced when -x asks
-// for it. The arguments belong to the program.
+// expanded returns an entry with $names in its fields and in its settings
+// replaced when -x asks for it. The other arguments belong to the program.
 func (o *options) expanded(c *config.Config, l *mastercf.Line) *mastercf.Line {
 	if !o.expand {
 		return l
@@ -94,6 +94,15 @@ func (o *options) expanded(c *config.Config, l *mastercf.Line) *mastercf.Line {
 	n := *l
 	for i := range n.Field {
 		n.Field[i] = o.value(c, l.Field[i])
+	}
+	n.Args = slices.Clone(l.Args)
+	list, _ := optionSettings(l.Args)
+	for _, s := range slices.Backward(list) {
+		text := s.name + "=" + o.value(c, s.value)
+		if strings.ContainsAny(text, " \t{}") {
+			text = "{" + text + "}"
+		}
+		n.Args = slices.Replace(n.Args, s.at, s.at+s.n, "-o", text)
 	}
 	return &n
 }
@@ -111,7 +120,14 @@ func (o *options) value(c *config.Config, s string) string {
 
 // commandLine is the last field with the arguments.
 func commandLine(l *mastercf.Line) string {
-	return strings.Join(append([]string{l.Field[7]}, l.Args...), " ")
+	words := []string{l.Field[7]}
+	for i, a := range l.Args {
+		if i > 0 && l.Args[i-1] == "-o" {
+			a = normalForm(a)
+		}
+		words = append(words, a)
+	}
+	return strings.Join(words, " ")
 }
 
 func (o *options) fields(c *config.Config, l *mastercf.Line, item string) (found bool) {

@@ -177,7 +177,10 @@ func TestEveryParameter(t *testing.T) {
 			t.Errorf("%s: %d lines", mode, n)
 		}
 	}
-	if out := execute(t, dir, "postconf -dx append_dot_mydomain"); out != "append_dot_mydomain = no\n" {
-		t.Errorf("-dx: %s", out)
+	// The defaults are those without main.cf, whose level is 0.
+	for args, want := range map[string]string{"-dx": "yes", "-x": "no"} {
+		if out := execute(t, dir, "postconf "+args+" append_dot_mydomain"); out != "append_dot_mydomain = "+want+"\n" {
+			t.Errorf("%s: %s", args, out)
+		}
 	}
 }

@@ -89,17 +89,19 @@ func (s *session) hello(stage, args string) bool {
 	return true
 }
 
-// cleanHelo makes the name fit for headers and the log: one word of printable
-// characters.
+// maxHelo is how much is kept of the name in HELO: more than any host name may
+// have, so that the restrictions see that it is none.
+const maxHelo = 300
+
+// cleanHelo makes the name fit for headers and the log: printable characters
+// that delimit nothing there. Blanks inside stay visible as "?", so that the
+// restrictions do not mistake the first of several words for the name.
 func cleanHelo(h string) string {
-	if i := strings.IndexAny(h, " \t"); i >= 0 {
-		h = h[:i]
-	}
-	if len(h) > 256 {
-		h = h[:256]
+	if len(h) > maxHelo {
+		h = h[:maxHelo]
 	}
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '<' || r == '>' || r == '(' || r == ')' || r == '\\' || r == '"' || r == 0xfffd {
+		if r <= ' ' || r == 0x7f || r == ';' || r == '@' || r == '<' || r == '>' || r == '(' || r == ')' || r == '\\' || r == '"' || r == 0xfffd {
 			return '?'
 		}
 		return r
@@ -195,7 +197,11 @@ func (s *session) vrfy(args string) bool {
 		return s.say(502, "5.5.1", "VRFY command is disabled")
 	}
 	if args == "" {
-		return s.say(501, "5.5.4", "Syntax: VRFY address")
+		syntax := "Syntax: VRFY address"
+		if s.set.utf8 {
+			syntax += " [SMTPUTF8]"
+		}
+		return s.say(501, "5.5.4", syntax)
 	}
 	if s.over(anvil.Recipient, s.set.rcptRate, "Recipient address rate") {
 		return s.say(450, "4.7.1", "Error: too many recipients from "+s.facts.ClientAddr)
@@ -204,11 +210,12 @@ func (s *session) vrfy(args string) bool {
 	if f := strings.Fields(args); len(f) == 2 && strings.EqualFold(f[1], "SMTPUTF8") {
 		args, utf = f[0], true
 	}
-	p, _, err := esmtp.ParsePath(args, false)
-	if err != nil || p.Addr == "" {
+	p, rest, err := esmtp.ParsePath(args, false)
+	if err != nil || p.Addr == "" || rest != "" {
+		s.warnf("Illegal address syntax from %s in VRFY command: %.200s", s.client(), args)
 		return s.say(501, "5.1.3", "Bad recipient address syntax")
 	}
-	if p.UTF8 && !utf {
+	if p.UTF8 && !utf && s.set.strictUTF8 {
 		return s.say(553, "5.6.7", "Must declare SMTPUTF8 to send unicode address")
 	}
 	s.setRcpt(&p)
@@ -221,7 +228,7 @@ func (s *session) vrfy(args string) bool {
 			return s.reply(r)
 		}
 	}
-	return s.say(252, "2.0.0", address.Quote(p.Addr))
+	return s.say(252, "2.0.0", args)
 }
 
 // etrn asks qmgr to deliver what waits for a domain.
@@ -229,7 +236,7 @@ func (s *session) etrn(args string) bool {
 	if s.srv.env.Stdio || discarded(s.discard, "ETRN") {
 		return s.say(502, "5.5.1", "Error: command not implemented")
 	}
-	if s.facts.Helo == "" {
+	if s.set.heloRequired && s.facts.Helo == "" {
 		return s.say(503, "", "Error: send HELO/EHLO first")
 	}
 	if s.tx.open {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -33,7 +35,48 @@ type content struct {
 	held []byte // waits for the end-of-data restrictions
 	hold bool
 	fail esmtp.Reply // what the client is told at the end; content is dropped once set
+
+	started bool   // past "From " lines at the start
+	first   []byte // the start of the content, while it may be such a line
 }
+
+// mailboxLine is the header field that keeps a "From " line of a mailbox file
+// which a client has left at the start of a message: it would end the header.
+const mailboxLine = "X-Mailbox-Line: "
+
+// begin takes content until it is clear that no "From " line comes; what it
+// returns is to be written. With last, there is no more.
+func (c *content) begin(p []byte, last bool) (out []byte) {
+	const from = "From "
+	c.first = append(c.first, p...)
+	for !c.started {
+		text := bytes.TrimLeft(c.first, ">")
+		n := min(len(text), len(from))
+		is := strings.EqualFold(string(text[:n]), from[:n])
+		if is && n < len(from) && !last {
+			return out
+		}
+		if !is || n < len(from) {
+			c.started = true
+			break
+		}
+		i := bytes.IndexByte(c.first, '\n') + 1
+		if i == 0 && len(c.first) < maxMailboxLine && !last {
+			return out
+		}
+		if i == 0 {
+			i, c.started = len(c.first), true
+		}
+		out = append(append(out, mailboxLine...), c.first[:i]...)
+		c.first = c.first[i:]
+	}
+	out = append(out, c.first...)
+	c.first = nil
+	return out
+}
+
+// maxMailboxLine is how much of a "From " line is waited for.
+const maxMailboxLine = 2048
 
 // bdat is a BDAT transfer.
 type bdat struct {
@@ -130,7 +173,18 @@ func (c *content) abort() {
 
 // write takes content in CRLF form.
 func (c *content) write(p []byte) {
-	if !c.fail.IsZero() {
+	if !c.started && len(p) > 0 {
+		if len(c.first) == 0 && p[0] != '>' && p[0]|0x20 != 'f' {
+			c.started = true
+		} else {
+			p = c.begin(p, false)
+		}
+	}
+	c.put(p)
+}
+
+func (c *content) put(p []byte) {
+	if !c.fail.IsZero() || len(p) == 0 {
 		return
 	}
 	c.size += int64(len(p))
@@ -168,6 +222,9 @@ func (c *content) release() {
 // end completes the message and returns the client's reply.
 func (c *content) end(bytes string) esmtp.Reply {
 	s := c.s
+	if !c.started {
+		c.put(c.begin(nil, true))
+	}
 	s.facts.Size = c.size
 	if c.fail.IsZero() && !s.srv.env.Stdio && s.srv.policy.HasEndOfData() && !s.tx.eff.Discard {
 		before := s.tx.eff
@@ -340,6 +397,7 @@ func (s *session) bdatCmd(args string) bool {
 		}
 	}
 	if bad || len(f) == 2 && !last {
+		s.warnf("%s: malformed BDAT command syntax from %s: BDAT %.100s", cmp.Or(t.id, "NOQUEUE"), s.client(), args)
 		return s.say(521, "5.5.4", "Syntax: BDAT count [LAST]")
 	}
 	if t.bdat.failed {

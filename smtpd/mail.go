@@ -15,6 +15,7 @@ import (
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/proto/anvil"
 	"posthaste/pkg/queue"
+	"posthaste/pkg/restrict"
 )
 
 // keyword takes "FROM:" or "TO:" off the arguments.
@@ -46,13 +47,13 @@ func (s *session) mail(args string) bool {
 	if s.over(anvil.Message, s.set.msgRate, "Message delivery request rate") {
 		return s.say(450, "4.7.1", "Error: too much mail from "+s.facts.ClientAddr)
 	}
-	p, rest, err := esmtp.ParsePath(rest, s.set.strictEnvelope)
+	p, params, err := esmtp.ParsePath(rest, s.set.strictEnvelope)
 	if err != nil {
-		s.warnf("Illegal address syntax from %s in MAIL command: %.200s", s.client(), args)
+		s.warnf("Illegal address syntax from %s in MAIL command: %.200s", s.client(), strings.TrimSpace(rest))
 		return s.say(501, "5.1.7", "Bad sender address syntax")
 	}
 	var buf [8]esmtp.Param
-	list, err := esmtp.ParseParams(buf[:0], rest)
+	list, err := esmtp.ParseParams(buf[:0], params)
 	if err != nil {
 		return s.say(501, "5.5.4", "Syntax: MAIL FROM:<address>")
 	}
@@ -64,16 +65,17 @@ func (s *session) mail(args string) bool {
 			return s.reply(r)
 		}
 	}
-	if p.UTF8 && !t.utf8 {
+	if p.UTF8 && !t.utf8 && s.set.strictUTF8 {
 		s.resetMail()
 		return s.say(553, "5.6.7", "Must declare SMTPUTF8 to send unicode address")
 	}
+	f := &s.facts
+	f.HaveSender, f.Sender, f.SenderRouted = true, p.Addr, p.Routed()
 	if r := s.room(t.size); !r.IsZero() {
+		s.policyEvent("MAIL", restrict.Event{Verb: "reject", Text: r.String()})
 		s.resetMail()
 		return s.reply(r)
 	}
-	f := &s.facts
-	f.HaveSender, f.Sender, f.SenderRouted = true, p.Addr, p.Routed()
 	f.Size = max(t.size, 0)
 	t.start = clock.Now()
 	f.Instance = strconv.FormatInt(t.start.UnixNano(), 36) + "." + strconv.Itoa(s.counts[cmdMail].total)
@@ -96,7 +98,7 @@ const cmdMail = 6
 func (s *session) mailParam(t *transaction, list []esmtp.Param, i int) esmtp.Reply {
 	p := list[i]
 	fail := func(code int, enh, text string) esmtp.Reply { return esmtp.Reply{Code: code, Enh: enh, Text: text} }
-	unsupported := fail(555, "5.5.4", "Unsupported option: "+p.Key)
+	unsupported := fail(555, "5.5.4", "Unsupported option: "+option(p))
 	twice := false
 	for _, q := range list[:i] {
 		twice = twice || q.Key == p.Key
@@ -114,7 +116,7 @@ func (s *session) mailParam(t *transaction, list []esmtp.Param, i int) esmtp.Rep
 	case "BODY":
 		v := strings.ToUpper(p.Value)
 		if v != "7BIT" && v != "8BITMIME" {
-			return fail(555, "5.5.4", "Unsupported option: "+p.Key+"="+p.Value)
+			return unsupported
 		}
 		t.body = v
 	case "SMTPUTF8":
@@ -205,13 +207,13 @@ func (s *session) rcpt(args string) bool {
 	if s.over(anvil.Recipient, s.set.rcptRate, "Recipient address rate") {
 		return s.say(450, "4.7.1", "Error: too many recipients from "+s.facts.ClientAddr)
 	}
-	p, rest, err := esmtp.ParsePath(rest, s.set.strictEnvelope)
+	p, params, err := esmtp.ParsePath(rest, s.set.strictEnvelope)
 	if err != nil || p.Addr == "" {
-		s.warnf("Illegal address syntax from %s in RCPT command: %.200s", s.client(), args)
+		s.warnf("Illegal address syntax from %s in RCPT command: %.200s", s.client(), strings.TrimSpace(rest))
 		return s.say(501, "5.1.3", "Bad recipient address syntax")
 	}
 	var buf [4]esmtp.Param
-	list, err := esmtp.ParseParams(buf[:0], rest)
+	list, err := esmtp.ParseParams(buf[:0], params)
 	if err != nil {
 		return s.say(501, "5.5.4", "Syntax: RCPT TO:<address>")
 	}
@@ -230,7 +232,7 @@ func (s *session) rcpt(args string) bool {
 		}
 		return false
 	}
-	if p.UTF8 && !t.utf8 {
+	if p.UTF8 && !t.utf8 && s.set.strictUTF8 {
 		return s.say(553, "5.6.7", "Must declare SMTPUTF8 to send unicode address")
 	}
 	s.setRcpt(&p)
@@ -288,9 +290,17 @@ func (s *session) rcptParam(r *envelope.Recipient, list []esmtp.Param, i int) es
 		}
 		r.Orcpt = v
 	default:
-		return fail(555, "5.5.4", "Unsupported option: "+p.Key)
+		return fail(555, "5.5.4", "Unsupported option: "+option(p))
 	}
 	return esmtp.Reply{}
+}
+
+// option is a parameter as the client sent it.
+func option(p esmtp.Param) string {
+	if p.HasValue {
+		return p.Key + "=" + p.Value
+	}
+	return p.Key
 }
 
 func parseNotify(v string) (envelope.Notify, bool) {

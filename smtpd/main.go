@@ -90,7 +90,7 @@ func (s *server) open(env *service.Env) error {
 		}
 		s.policy, err = restrict.New(env.Config, restrict.Deps{
 			Tables: tables, Router: router, DNS: dnsAdapter{s.dns},
-			OwnAddr: s.ownAddr, Warnf: env.Log.Warningf,
+			OwnAddr: s.ownAddr, Warnf: env.Log.Warningf, Verify: verifier(env.Config),
 		})
 		if err != nil {
 			return err

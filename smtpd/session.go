@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,7 @@ type session struct {
 	ehlo     bool
 	discard  []string
 	sawCRLF  bool
+	illPipe  bool // has pipelined where that is not allowed
 	bareNote bool
 	bare     esmtp.BareLFPolicy
 
@@ -289,6 +291,7 @@ func (s *session) run() {
 		line, bareLF, err := s.readLine(s.set.lineLimit)
 		if err == esmtp.ErrLineTooLong {
 			s.errors++
+			s.warnf("%s: request longer than %d bytes", s.client(), s.set.lineLimit)
 			s.say(500, "5.5.2", s.set.hostname+" Error: line too long")
 			continue
 		}
@@ -367,6 +370,7 @@ func (s *session) lost(err error, n int64) {
 		s.abnormal("timeout", n)
 		s.say(421, "4.4.2", s.set.hostname+" Error: timeout exceeded")
 	case s.where == "QUIT" && errors.Is(err, io.EOF):
+	case s.where == "END-OF-MESSAGE": // nothing is lost: as Postfix, no word about it
 	default:
 		s.abnormal("lost connection", n)
 	}
@@ -436,8 +440,9 @@ func (s *session) match(l matcher) bool {
 // check makes an evaluation of restrictions for a stage.
 func (s *session) check(stage string) *restrict.Check {
 	s.facts.Stage = stage
-	// DATA ends a group of pipelined commands; HELO-mode clients may not pipeline.
-	s.facts.UnauthPipe = len(s.in.Buffered()) > 0 && (!s.ehlo || stage == "DATA")
+	// DATA ends a group of pipelined commands, BDAT is followed by its chunk;
+	// HELO-mode clients may not pipeline.
+	s.facts.UnauthPipe = s.illPipe || len(s.in.Buffered()) > 0 && (!s.ehlo || s.where == "DATA")
 	return &restrict.Check{Facts: &s.facts, Effects: &s.tx.eff, Log: func(e restrict.Event) { s.policyEvent(stage, e) }}
 }
 
@@ -580,9 +585,14 @@ func (s *session) allowed(c *command) bool {
 	if s.srv.tlsLvl.Mandatory() && !s.facts.TLS && !c.plain && !s.srv.env.Stdio && s.srv.tlsLvl >= tlsconf.Encrypt {
 		return s.say(530, "5.7.0", "Must issue a STARTTLS command first")
 	}
-	if s.set.forbidPipe && !s.srv.env.Stdio && c.name != "STARTTLS" && c.name != "QUIT" && c.name != "AUTH" && c.name != "BDAT" &&
+	if !s.illPipe && !s.srv.env.Stdio && c.name != "STARTTLS" && c.name != "QUIT" && c.name != "AUTH" && c.name != "BDAT" &&
 		(c.last || !s.ehlo) && len(s.in.Buffered()) > 0 {
-		s.log().Infof("improper command pipelining after %s from %s: %.100q", c.name, s.client(), s.in.Buffered())
+		s.illPipe = true
+		text := strconv.Quote(string(s.in.Buffered()[:min(100, len(s.in.Buffered()))]))
+		s.log().Infof("improper command pipelining after %s from %s: %s", c.name, s.client(), text[1:len(text)-1])
+		if !s.set.forbidPipe {
+			return true
+		}
 		s.say(554, "5.5.0", "Error: SMTP protocol synchronization")
 		s.closing = true
 		return false

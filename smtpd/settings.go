@@ -52,35 +52,35 @@ type server struct {
 
 // settings are the parameters, read once.
 type settings struct {
-	hostname, banner                string
-	lineLimit                       int
-	timeout, tlsTimeout             time.Duration
-	perRequest                      bool
-	minRate                         int
-	softErrors, hardErrors, junk    int
-	errorSleep                      time.Duration
-	heloRequired, disableVrfy       bool
-	delayReject, softBounce         bool
-	strictEnvelope, utf8            bool
-	sizeLimit, minFree              int64
-	rcptLimit, rcptOvershoot        int
-	bareLF                          esmtp.BareLFPolicy
-	bareCode                        int
-	forbidPipe                      bool
-	peerLookup                      bool
-	ehloDiscard                     []string
-	footer                          string
-	wrapper                         bool
-	tlsAskCert, tlsReqCert, tlsOnly bool
-	tlsLog                          int
-	fingerprint                     string
-	saslEnable, brokenSASL          bool
-	saslService                     string
-	saslOpts, saslTLSOpts           []string
-	saslLimit                       int
-	tlsHeader                       bool
-	flags                           cleanup.Flags
-	contentFilter                   string // content_filter; an access table's FILTER overrides it
+	hostname, banner                 string
+	lineLimit                        int
+	timeout, tlsTimeout              time.Duration
+	perRequest                       bool
+	minRate                          int
+	softErrors, hardErrors, junk     int
+	errorSleep                       time.Duration
+	heloRequired, disableVrfy        bool
+	delayReject, softBounce          bool
+	strictEnvelope, utf8, strictUTF8 bool
+	sizeLimit, minFree               int64
+	rcptLimit, rcptOvershoot         int
+	bareLF                           esmtp.BareLFPolicy
+	bareCode                         int
+	forbidPipe                       bool
+	peerLookup                       bool
+	ehloDiscard                      []string
+	footer                           string
+	wrapper                          bool
+	tlsAskCert, tlsReqCert, tlsOnly  bool
+	tlsLog                           int
+	fingerprint                      string
+	saslEnable, brokenSASL           bool
+	saslService                      string
+	saslOpts, saslTLSOpts            []string
+	saslLimit                        int
+	tlsHeader                        bool
+	flags                            cleanup.Flags
+	contentFilter                    string // content_filter; an access table's FILTER overrides it
 
 	connCount, connRate, msgRate, rcptRate, authRate, tlsRate int
 	prefix4, prefix6                                          int
@@ -100,7 +100,7 @@ func readSettings(env *service.Env) (*settings, error) {
 		errorSleep:   params.SmtpdErrorSleepTime.In(c),
 		heloRequired: params.SmtpdHeloRequired.In(c), disableVrfy: params.DisableVrfyCommand.In(c),
 		delayReject: params.SmtpdDelayReject.In(c), softBounce: params.SoftBounce.In(c),
-		strictEnvelope: params.StrictRfc821Envelopes.In(c), utf8: params.Smtputf8Enable.In(c),
+		strictEnvelope: params.StrictRfc821Envelopes.In(c), utf8: params.Smtputf8Enable.In(c), strictUTF8: params.StrictSmtputf8.In(c),
 		sizeLimit: params.MessageSizeLimit.In64(c), minFree: params.QueueMinfree.In64(c),
 		rcptLimit: params.SmtpdRecipientLimit.In(c), rcptOvershoot: params.SmtpdRecipientOvershootLimit.In(c),
 		bareCode: params.SmtpdForbidBareNewlineRejectCode.In(c), forbidPipe: params.SmtpdForbidUnauthPipelining.In(c),

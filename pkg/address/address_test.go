@@ -144,6 +144,28 @@ func TestRewriteListLeavesOthersAlone(t *testing.T) {
 	}
 }
 
+func TestFoldList(t *testing.T) {
+	long := strings.Repeat("user@example.test, ", 60)
+	for _, in := range []string{"To: a@b, c@d\r\n", "To: " + long + "last@example.test\r\n", "Cc: \"a, b\" <x@y>, (c, (d, ) " + strings.Repeat("e ", 50) + ") f@g,\r\n " + long + "h@i\r\n",
+		"To: " + strings.Repeat("x", 100) + "@y.test\r\n", "To: " + strings.Repeat("x", 100) + "@y.test, \r\n\tz@y.test,\r\n", "To: undisclosed: " + long + ";\r\n"} {
+		out := string(FoldList([]byte(in)))
+		if a, b := ExtractList([]byte(in[4:])), ExtractList([]byte(out[4:])); !slices.Equal(a, b) {
+			t.Errorf("%q has %q, folded %q", in, a, b)
+		}
+		if got := strings.ReplaceAll(strings.ReplaceAll(out, "\r\n\t", ""), " ", ""); got != strings.ReplaceAll(strings.ReplaceAll(in, "\r\n\t", ""), " ", "") {
+			t.Errorf("%q became %q", in, out)
+		}
+		for _, l := range strings.Split(out, "\r\n") {
+			if len(l) > 78 && strings.Count(l, ",") > 1 && !strings.Contains(l, "(") {
+				t.Errorf("a line of %d bytes: %q", len(l), l)
+			}
+		}
+		if len(in) < 78 && out != in {
+			t.Errorf("%q was folded: %q", in, out)
+		}
+	}
+}
+
 func FuzzRewriteList(f *testing.F) {
 	for _, c := range listCases {
 		f.Add([]byte(c.value))

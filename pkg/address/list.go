@@ -166,6 +166,56 @@ func RewriteList(value []byte, fn func(addr string) string) (out []byte, changed
 	return append(out, src[at:]...), true
 }
 
+// foldWidth is the length above which FoldList breaks a line (RFC 5322, section
+// 2.1.1).
+const foldWidth = 78
+
+// FoldList breaks the lines of a header field with a list of addresses, name
+// included, that are longer than 78 bytes, behind commas. Rewriting makes lines
+// longer; one of more than 998 bytes would be broken anywhere on its way.
+func FoldList(field []byte) []byte {
+	var out []byte
+	start, comma := 0, -1 // of the line in field; where it may be broken
+	done := 0             // field[:done] is in out
+	quoted, depth := false, 0
+	for i := 0; i < len(field); i++ {
+		switch c := field[i]; {
+		case c == '\n':
+			start, comma = i+1, -1
+			continue
+		case c == '\\' && (quoted || depth > 0):
+			i++
+		case quoted:
+			quoted = c != '"'
+		case c == '"' && depth == 0:
+			quoted = true
+		case c == '(':
+			depth++
+		case c == ')' && depth > 0:
+			depth--
+		}
+		if i-start >= foldWidth && comma >= 0 {
+			next := comma
+			for next < len(field) && (field[next] == ' ' || field[next] == '\t') {
+				next++
+			}
+			if next < len(field) && field[next] != '\r' && field[next] != '\n' {
+				out = append(append(out, field[done:comma]...), "\r\n\t"...)
+				done = next
+				start = next - 1 // the tab
+			}
+			comma = -1
+		}
+		if i < len(field) && field[i] == ',' && !quoted && depth == 0 {
+			comma = i + 1
+		}
+	}
+	if done == 0 {
+		return field
+	}
+	return append(out, field[done:]...)
+}
+
 // StripRoute removes a source route (@a,@b:user@domain, RFC 5321 appendix C)
 // from an internal address.
 func StripRoute(addr string) string {

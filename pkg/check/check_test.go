@@ -27,7 +27,7 @@ func instance(t *testing.T, main, master string, files map[string]string) string
 			t.Fatal(err)
 		}
 	}
-	for _, p := range []string{"smtpd", "cleanup", "qmgr", "bounce", "pickup", "showq", "error", "local", "virtual", "smtp", "lmtp", "discard", "pipe", "anvil"} {
+	for _, p := range []string{"smtpd", "cleanup", "qmgr", "bounce", "verify", "pickup", "showq", "error", "local", "virtual", "smtp", "lmtp", "discard", "pipe", "anvil"} {
 		put("libexec/"+p, "#!/bin/sh\n", 0o755)
 	}
 	put("libexec/data", "", 0o644)
@@ -146,7 +146,8 @@ func TestProblems(t *testing.T) {
 		{"table by TCP", "transport_maps = socketmap:inet:127.0.0.1:99:x", "", ""},
 		{"table by TCP for smtp", "smtp_tls_policy_maps = socketmap:inet:127.0.0.1:99:x", "", ""},
 		{"table by socket", "transport_maps = socketmap:unix:private/maps:x", "", ""},
-		{"verification", "smtpd_recipient_restrictions = reject_unverified_recipient, reject", "", "warning: @/main.cf, line 6: smtpd_recipient_restrictions: reject_unverified_recipient is not supported"},
+		{"verification", "smtpd_recipient_restrictions = reject_unverified_recipient, reject", "", "warning: @/main.cf, line 6: smtpd_recipient_restrictions: reject_unverified_recipient needs a service verify/unix in master.cf: without it mail is deferred"},
+		{"verification with its service", "smtpd_recipient_restrictions = reject_unverified_recipient, reject", "verify unix - - n - 1 verify", ""},
 
 		{"bad field", "", "x unix q - n - - local", `error: @/master.cf, line 13: field "private": bad value "q"`},
 		{"no such program", "", "x unix - - n - - lcoal", `error: @/master.cf, line 13: service x: there is no program lcoal in @/libexec (did you mean "local"?)`},

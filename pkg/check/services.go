@@ -20,7 +20,6 @@ var builtIn = map[string]string{
 	"tlsproxy":        "programs speak TLS themselves",
 	"postlogd":        "master writes the log file",
 	"proxymap":        "each program opens its tables itself",
-	"verify":          "address verification is not there yet: reject_unverified_sender and its kin defer",
 	"flush":           "the queue manager knows which mail waits for which destination",
 	"oqmgr":           "qmgr is the only queue manager",
 }

@@ -40,9 +40,10 @@ func (k *checker) unsupported(c *config.Config, name, value string, pos config.P
 	if !strings.Contains(name, "restrictions") {
 		return
 	}
+	verify := k.get(c, "address_verify_service_name")
 	for _, w := range config.SplitList(value) {
-		if strings.HasPrefix(strings.ToLower(w), "reject_unverified_") {
-			k.add(pos, Warning, "%s: %s is not supported: what comes to it is answered with 451", name, w)
+		if strings.HasPrefix(strings.ToLower(w), "reject_unverified_") && k.master.Find(verify, "unix") == nil {
+			k.add(pos, Warning, "%s: %s needs a service %s/unix in master.cf: without it mail is deferred", name, w, verify)
 		}
 	}
 }

@@ -22,6 +22,11 @@ type Transaction struct {
 	Reply func(s ClientStage, i int, r Reply)
 	// NoData ends the transaction after the last RCPT: a probe.
 	NoData bool
+	// LineLimit is the longest line of content in bytes, without its end; longer
+	// ones are folded, as DotEncoder.Limit says. 0 is no limit.
+	LineLimit int
+	// Folding, if not nil, is called before the first line is folded.
+	Folding func()
 	// Sent, if not nil, is called when the content is about to be sent.
 	Sent func()
 }
@@ -207,7 +212,7 @@ func (x *sending) content() error {
 	in := clientBuffers.Get().(*[]byte)
 	defer clientBuffers.Put(bp)
 	defer clientBuffers.Put(in)
-	var enc DotEncoder
+	enc := DotEncoder{Limit: x.t.LineLimit, Folding: x.t.Folding}
 	out := (*bp)[:0]
 	src := (*in)[:clientBuffer]
 	for {

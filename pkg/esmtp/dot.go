@@ -156,8 +156,16 @@ func (x *dotReader) Read(p []byte) (int, error) {
 // LF in the content becomes CRLF, so that no peer sees a line end that it may
 // take differently. The zero value is ready.
 type DotEncoder struct {
+	// Limit is the longest line, in bytes without its end; a longer one is broken
+	// by CRLF and a blank, which a header field and quoted-printable text survive.
+	// 0 is no limit.
+	Limit int
+	// Folding, if not nil, is called before the first line is broken.
+	Folding func()
+
 	inLine bool
 	cr     bool // the last byte was CR
+	col    int  // bytes in the line so far; only kept with Limit
 }
 
 // Encode appends the encoded form of src to dst.
@@ -170,9 +178,10 @@ func (e *DotEncoder) Encode(dst, src []byte) []byte {
 		if j < 0 {
 			e.inLine = true
 			e.cr = src[len(src)-1] == '\r'
-			return append(dst, src...)
+			return e.text(dst, src)
 		}
-		dst = append(dst, src[:j]...)
+		dst = e.text(dst, src[:j])
+		e.col = 0
 		if j > 0 && src[j-1] == '\r' || j == 0 && e.cr {
 			dst = append(dst, '\n')
 		} else {
@@ -180,6 +189,36 @@ func (e *DotEncoder) Encode(dst, src []byte) []byte {
 		}
 		e.inLine, e.cr = false, false
 		src = src[j+1:]
+	}
+	return dst
+}
+
+// text appends a line, or a piece of one, without its LF.
+func (e *DotEncoder) text(dst, p []byte) []byte {
+	if e.Limit <= 0 || e.col+len(p) <= e.Limit {
+		e.col += len(p)
+		return append(dst, p...)
+	}
+	cr := len(p) > 0 && p[len(p)-1] == '\r' // of the line end, so far as can be seen
+	if cr {
+		p = p[:len(p)-1]
+	}
+	for e.col+len(p) > e.Limit {
+		if e.Folding != nil {
+			e.Folding()
+			e.Folding = nil
+		}
+		n := max(e.Limit-e.col, 0)
+		if n == 0 && e.col <= 1 {
+			n = 1 // a limit of 1 has no room for the blank
+		}
+		dst = append(append(dst, p[:n]...), "\r\n "...)
+		p, e.col = p[n:], 1
+	}
+	e.col += len(p)
+	dst = append(dst, p...)
+	if cr {
+		dst = append(dst, '\r')
 	}
 	return dst
 }
@@ -194,7 +233,7 @@ func (e *DotEncoder) End(dst []byte) []byte {
 			dst = append(dst, '\r', '\n')
 		}
 	}
-	e.inLine, e.cr = false, false
+	e.inLine, e.cr, e.col = false, false, 0
 	return append(dst, '.', '\r', '\n')
 }
 

@@ -32,9 +32,10 @@ type Path struct {
 	UTF8   bool   // holds non-ASCII bytes (valid UTF-8)
 }
 
-// Routed tells whether the sender asked for a path of its own: a source route
-// or a local part with routing characters.
-func (p *Path) Routed() bool { return p.Route != "" || strings.ContainsAny(p.Local, "@%!") }
+// Routed tells whether the sender asked for a path of its own, by a local part
+// with routing characters. A source route is none: it is ignored (RFC 5321,
+// appendix C).
+func (p *Path) Routed() bool { return strings.ContainsAny(p.Local, "@%!") }
 
 // ParsePath reads the path at the start of s, which is the rest of a command
 // line behind "FROM:" or "TO:", and returns what follows it. strict demands

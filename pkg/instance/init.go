@@ -202,6 +202,7 @@ pickup    unix  n       -       n       60      1       pickup
 cleanup   unix  n       -       n       -       0       cleanup
 qmgr      unix  n       -       n       300     1       qmgr
 bounce    unix  -       -       n       -       0       bounce
+verify    unix  -       -       n       -       1       verify
 auth      unix  -       -       n       -       0       auth
 anvil     unix  -       -       n       -       1       anvil
 resolver  unix  -       -       n       -       0       resolver

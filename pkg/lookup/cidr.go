@@ -136,10 +136,8 @@ func (t *cidr) Get(key string) (string, bool, error) {
 		if r.op == opEndif {
 			continue
 		}
-		hit := r.net.Contains(a) != r.negate
-		if r.negate && r.net.Addr().Is4() != a.Is4() {
-			hit = true
-		}
+		// A rule says nothing of the other address family, negated or not.
+		hit := r.net.Addr().Is4() == a.Is4() && r.net.Contains(a) != r.negate
 		switch {
 		case r.op == opIf && !hit:
 			i = r.end

@@ -145,7 +145,7 @@ var (
 	StrictMailboxOwnership              = config.Bool{Name: "strict_mailbox_ownership", Default: "yes", Note: "put mail off for a mailbox file that does not belong to its user"}
 	StrictMimeEncodingDomain            = config.Bool{Name: "strict_mime_encoding_domain", Default: "no"}
 	StrictRfc821Envelopes               = config.Bool{Name: "strict_rfc821_envelopes", Default: "no", Note: "require angle brackets around the addresses of MAIL and RCPT, and nothing inside them but an address"}
-	StrictSmtputf8                      = config.Bool{Name: "strict_smtputf8", Default: "no"}
+	StrictSmtputf8                      = config.Bool{Name: "strict_smtputf8", Default: "no", Note: "refuse UTF-8 in an address of MAIL or RCPT unless the client asked for SMTPUTF8"}
 	SunMailtoolCompatibility            = config.Bool{Name: "sun_mailtool_compatibility", Default: "no", Handling: "accept-ignore"}
 	SwapBangpath                        = config.Bool{Name: "swap_bangpath", Default: "yes", Note: "read site!user as user@site"}
 	SyslogFacility                      = config.String{Name: "syslog_facility", Default: "mail", MinLen: 1, Note: "facility of the mail system's log in syslog"}
@@ -206,14 +206,14 @@ var (
 	TraceServiceName                    = config.String{Name: "trace_service_name", Default: "trace", MinLen: 1}
 	TriggerTimeout                      = config.Time{Name: "trigger_timeout", Default: "10s", Unit: 's', Min: 1}
 	UndisclosedRecipientsHeader         = config.String{Name: "undisclosed_recipients_header", Note: "header that is added to a message without To:, Cc: and Bcc:; empty means none"}
-	UnverifiedRecipientDeferCode        = config.Int{Name: "unverified_recipient_defer_code", Default: "450", Min: 200, Max: 499}
-	UnverifiedRecipientRejectCode       = config.Int{Name: "unverified_recipient_reject_code", Default: "450", Min: 200, Max: 599}
-	UnverifiedRecipientRejectReason     = config.String{Name: "unverified_recipient_reject_reason"}
-	UnverifiedRecipientTempfailAction   = config.String{Name: "unverified_recipient_tempfail_action", Default: "$reject_tempfail_action", MinLen: 1}
-	UnverifiedSenderDeferCode           = config.Int{Name: "unverified_sender_defer_code", Default: "450", Min: 200, Max: 499}
-	UnverifiedSenderRejectCode          = config.Int{Name: "unverified_sender_reject_code", Default: "450", Min: 200, Max: 599}
-	UnverifiedSenderRejectReason        = config.String{Name: "unverified_sender_reject_reason"}
-	UnverifiedSenderTempfailAction      = config.String{Name: "unverified_sender_tempfail_action", Default: "$reject_tempfail_action", MinLen: 1}
+	UnverifiedRecipientDeferCode        = config.Int{Name: "unverified_recipient_defer_code", Default: "450", Min: 200, Max: 499, Note: "reply code of reject_unverified_recipient while nothing certain is known; 2xx only logs"}
+	UnverifiedRecipientRejectCode       = config.Int{Name: "unverified_recipient_reject_code", Default: "450", Min: 200, Max: 599, Note: "reply code of reject_unverified_recipient for an address that mail bounces from; 2xx only logs"}
+	UnverifiedRecipientRejectReason     = config.String{Name: "unverified_recipient_reject_reason", Note: "text that takes the place of what the probe brought to light in replies of reject_unverified_recipient"}
+	UnverifiedRecipientTempfailAction   = config.String{Name: "unverified_recipient_tempfail_action", Default: "$reject_tempfail_action", MinLen: 1, Note: "what reject_unverified_recipient does while nothing certain is known: defer_if_permit, or defer for at once"}
+	UnverifiedSenderDeferCode           = config.Int{Name: "unverified_sender_defer_code", Default: "450", Min: 200, Max: 499, Note: "reply code of reject_unverified_sender while nothing certain is known; 2xx only logs"}
+	UnverifiedSenderRejectCode          = config.Int{Name: "unverified_sender_reject_code", Default: "450", Min: 200, Max: 599, Note: "reply code of reject_unverified_sender for an address that mail bounces from; 2xx only logs"}
+	UnverifiedSenderRejectReason        = config.String{Name: "unverified_sender_reject_reason", Note: "text that takes the place of what the probe brought to light in replies of reject_unverified_sender"}
+	UnverifiedSenderTempfailAction      = config.String{Name: "unverified_sender_tempfail_action", Default: "$reject_tempfail_action", MinLen: 1, Note: "what reject_unverified_sender does while nothing certain is known: defer_if_permit, or defer for at once"}
 	UseSrvLookup                        = config.String{Name: "use_srv_lookup"}
 	VerpDelimiterFilter                 = config.String{Name: "verp_delimiter_filter", Default: "-=+", MinLen: 1}
 )

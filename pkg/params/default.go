@@ -3,7 +3,7 @@ package params
 import "posthaste/pkg/config"
 
 var (
-	DefaultCacheDbType                             = config.String{Name: "default_cache_db_type", Default: "lmdb", MinLen: 1}
+	DefaultCacheDbType                             = config.String{Name: "default_cache_db_type", Default: "lmdb", MinLen: 1, Note: "type of the table that address_verify_map names by default; any will do"}
 	DefaultDatabaseType                            = config.String{Name: "default_database_type", Default: "cdb", MinLen: 1, Note: "type of tables that are named without one, and that postmap(1) and postalias(1) make; hash, btree, lmdb and dbm are other names for cdb"}
 	DefaultDeliverySlotCost                        = config.Int{Name: "default_delivery_slot_cost", Default: "5"}
 	DefaultDeliverySlotDiscount                    = config.Int{Name: "default_delivery_slot_discount", Default: "50", Max: 100}

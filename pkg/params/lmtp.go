@@ -38,7 +38,7 @@ var (
 	LmtpHostLookup                     = config.String{Name: "lmtp_host_lookup", Default: "dns", MinLen: 1, Note: "the same as smtp_host_lookup, for lmtp(8)"}
 	LmtpLhloName                       = config.String{Name: "lmtp_lhlo_name", Default: "$myhostname", MinLen: 1, Note: "name that is given in LHLO"}
 	LmtpLhloTimeout                    = config.Time{Name: "lmtp_lhlo_timeout", Default: "300s", Unit: 's', Min: 1, Note: "the same as smtp_helo_timeout, for lmtp(8)"}
-	LmtpLineLengthLimit                = config.Int{Name: "lmtp_line_length_limit", Default: "998", Handling: "accept-ignore", Note: "long lines are sent as they are, since folding breaks signatures"}
+	LmtpLineLengthLimit                = config.Int{Name: "lmtp_line_length_limit", Default: "998", Note: "bytes of the longest line of content that is sent, without its end; longer ones are broken by line end and blank, 0 sends them as they are"}
 	LmtpLogTlsFeatureStatus            = config.Bool{Name: "lmtp_log_tls_feature_status", Default: "no"}
 	LmtpMailTimeout                    = config.Time{Name: "lmtp_mail_timeout", Default: "300s", Unit: 's', Min: 1, Note: "the same as smtp_mail_timeout, for lmtp(8)"}
 	LmtpMimeHeaderChecks               = config.String{Name: "lmtp_mime_header_checks"}

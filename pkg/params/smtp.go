@@ -37,7 +37,7 @@ var (
 	SmtpHeloName                       = config.String{Name: "smtp_helo_name", Default: "$myhostname", MinLen: 1, Note: "name that is given in EHLO and HELO"}
 	SmtpHeloTimeout                    = config.Time{Name: "smtp_helo_timeout", Default: "300s", Unit: 's', Min: 1, Note: "how long to wait for the greeting, and for the reply to EHLO"}
 	SmtpHostLookup                     = config.String{Name: "smtp_host_lookup", Default: "dns", MinLen: 1, Note: "how host names become addresses: dns, native (/etc/hosts), or both in the order to try them"}
-	SmtpLineLengthLimit                = config.Int{Name: "smtp_line_length_limit", Default: "998", Handling: "accept-ignore", Note: "long lines are sent as they are, since folding breaks signatures"}
+	SmtpLineLengthLimit                = config.Int{Name: "smtp_line_length_limit", Default: "998", Note: "bytes of the longest line of content that is sent, without its end; longer ones are broken by line end and blank, 0 sends them as they are"}
 	SmtpLogTlsFeatureStatus            = config.Bool{Name: "smtp_log_tls_feature_status", Default: "no"}
 	SmtpMailTimeout                    = config.Time{Name: "smtp_mail_timeout", Default: "300s", Unit: 's', Min: 1, Note: "how long to wait for the reply to MAIL"}
 	SmtpMimeHeaderChecks               = config.String{Name: "smtp_mime_header_checks"}

@@ -159,6 +159,7 @@ var allowed = map[string]string{
 	"pickup":   "read config,unix",
 	"showq":    "read config,unix,read queue,read active",
 	"bounce":   "read config,unix",
+	"verify":   "read config,unix",
 	"error":    "unix",
 	"discard":  "unix",
 	"smtp":     "read config,unix,tcp,udp",

@@ -51,11 +51,11 @@ type Role struct {
 // Table has a row for every daemon.
 var Table = []Role{
 	{Program: "smtpd", As: SMTPServer, Read: tables,
-		Dial:    []string{"public/cleanup", "public/qmgr", "private/auth", "private/anvil", "private/resolver"},
+		Dial:    []string{"public/cleanup", "public/qmgr", "private/auth", "private/anvil", "private/resolver", "private/verify"},
 		Callers: []string{"postscreen"}},
 	{Program: "cleanup", As: Queue, Read: tables, Write: []string{"$queue_directory/incoming", "$queue_directory/hold"},
 		Dial:    []string{"public/qmgr"},
-		Callers: []string{"smtpd", "pickup", "bounce", "local", "qmqpd"}},
+		Callers: []string{"smtpd", "pickup", "bounce", "local", "verify", "qmqpd"}},
 	{Program: "qmgr", As: Queue, Read: tables, Write: queues,
 		Dial:    []string{"private/*"},
 		Callers: []string{"cleanup", "smtpd", "pickup", "setgid"}},
@@ -64,7 +64,8 @@ var Table = []Role{
 		Callers: []string{"setgid"}},
 	{Program: "showq", As: Queue, Read: append([]string{"$queue_directory"}, tables...),
 		Callers: []string{"setgid"}},
-	{Program: "bounce", As: Queue, Read: tables, Dial: []string{"public/cleanup"}, Callers: []string{"qmgr", "cleanup"}},
+	{Program: "bounce", As: Queue, Read: tables, Dial: []string{"public/cleanup", "private/verify"}, Callers: []string{"qmgr", "cleanup"}},
+	{Program: "verify", As: Queue, Read: tables, Dial: []string{"public/cleanup"}, Callers: []string{"smtpd", "bounce"}},
 	{Program: "error", As: Null, Callers: []string{"qmgr"}},
 	{Program: "anvil", As: Null, Callers: []string{"smtpd", "login"}},
 	{Program: "discard", As: Null, Callers: []string{"qmgr"}},

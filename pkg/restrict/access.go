@@ -260,17 +260,20 @@ func (r *run) action(n *node, value, item, class string) verdict {
 		return permit
 	case "FILTER":
 		if t, _, ok := strings.Cut(text, ":"); !ok || t == "" {
-			return r.configError("access table %s has entry %q: FILTER needs transport:destination", where, value)
+			r.p.warnf("access table %s has entry %q: FILTER needs transport:destination", where, value)
+			return dunno
 		}
 		return r.effect("filter", text, "FILTER", func() { r.Effects.Filter = text })
 	case "REDIRECT":
 		if !strings.Contains(text, "@") {
-			return r.configError("access table %s has entry %q: REDIRECT needs user@domain", where, value)
+			r.p.warnf("access table %s has entry %q: REDIRECT needs user@domain", where, value)
+			return dunno
 		}
 		return r.effect("redirect", text, "REDIRECT", func() { r.Effects.Redirect = text })
 	case "BCC":
 		if !strings.Contains(text, "@") {
-			return r.configError("access table %s has entry %q: BCC needs user@domain", where, value)
+			r.p.warnf("access table %s has entry %q: BCC needs user@domain", where, value)
+			return dunno
 		}
 		return r.effect("bcc", text, "BCC", func() { r.Effects.BCC = appendNew(r.Effects.BCC, text) })
 	case "PREPEND":
@@ -279,7 +282,8 @@ func (r *run) action(n *node, value, item, class string) verdict {
 			return dunno
 		}
 		if name, _, ok := strings.Cut(text, ":"); !ok || name == "" || strings.ContainsAny(name, " \t") || strings.ContainsAny(text, "\r\n\x00") {
-			return r.configError("access table %s has entry %q: PREPEND needs a header", where, value)
+			r.p.warnf("access table %s has entry %q: PREPEND needs a header", where, value)
+			return dunno
 		}
 		if !r.warn {
 			r.Effects.Prepend = appendNew(r.Effects.Prepend, text)
@@ -289,7 +293,8 @@ func (r *run) action(n *node, value, item, class string) verdict {
 		if r.warn {
 			return r.note("reject_warning", text, "HANGUP")
 		}
-		r.reply = esmtp.Reply{Code: Hangup, Text: "hangup"}
+		r.log("hangup", text)
+		r.reply = esmtp.Reply{Code: Hangup}
 		return reject
 	case "":
 		return dunno

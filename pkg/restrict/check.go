@@ -72,7 +72,9 @@ func (r *run) finish(v verdict) esmtp.Reply {
 	if v != reject {
 		return esmtp.Reply{}
 	}
-	r.log("reject", r.reply.String())
+	if r.reply.Code != Hangup {
+		r.log("reject", r.reply.String())
+	}
 	return r.reply
 }
 

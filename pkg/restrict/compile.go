@@ -55,6 +55,8 @@ type Policy struct {
 	rblReply               *lookup.Maps
 	rblTemplate            string
 	tfSender, tfHelo       string
+	unvSender, unvRcpt     unverified
+	verifySender           string
 	code                   codes
 	policyDefaults         policyDefaults
 
@@ -72,6 +74,13 @@ type codes struct {
 	unkClient, invalidHost, nonFQDN, unkHost, unkAddress int
 	rbl, plaintext, multiRcpt                            int
 	unlLocal, unlAlias, unlMailbox, unlRelay             int
+}
+
+// unverified is how reject_unverified_sender or reject_unverified_recipient
+// answers; a code of 2xx only logs.
+type unverified struct {
+	deferCode, rejectCode int
+	reason, tempfail      string
 }
 
 // ErrNoRelayControl is New's error for a configuration that would make an open
@@ -94,10 +103,15 @@ func New(cfg *config.Config, d Deps) (*Policy, error) {
 		rblTemplate:          params.DefaultRblReply.In(cfg),
 		tfSender:             params.UnknownAddressTempfailAction.In(cfg),
 		tfHelo:               params.UnknownHeloHostnameTempfailAction.In(cfg),
-		classes:              map[string]string{},
-		tables:               map[string]*lookup.Maps{},
-		servers:              map[string]*policyServer{},
-		dyn:                  map[string][]node{},
+		unvSender: unverified{params.UnverifiedSenderDeferCode.In(cfg), params.UnverifiedSenderRejectCode.In(cfg),
+			params.UnverifiedSenderRejectReason.In(cfg), params.UnverifiedSenderTempfailAction.In(cfg)},
+		unvRcpt: unverified{params.UnverifiedRecipientDeferCode.In(cfg), params.UnverifiedRecipientRejectCode.In(cfg),
+			params.UnverifiedRecipientRejectReason.In(cfg), params.UnverifiedRecipientTempfailAction.In(cfg)},
+		verifySender: params.AddressVerifySender.In(cfg),
+		classes:      map[string]string{},
+		tables:       map[string]*lookup.Maps{},
+		servers:      map[string]*policyServer{},
+		dyn:          map[string][]node{},
 	}
 	if slices.Contains(params.ReceiveOverrideOptions.List(cfg), "no_unknown_recipient_checks") {
 		p.rejectUnlistedRcpt = false

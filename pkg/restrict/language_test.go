@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"posthaste/pkg/address"
 	"posthaste/pkg/config"
 	"posthaste/pkg/esmtp"
 	"posthaste/pkg/lookup"
@@ -114,7 +115,7 @@ func build(t *testing.T, extra string, z zone) (*Policy, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(cfg, Deps{Tables: env, Router: rt, DNS: z, Warnf: t.Logf, OwnAddr: func(a netip.Addr) bool { return a.String() == "127.0.0.1" }})
+	return New(cfg, Deps{Tables: env, Router: rt, DNS: z, Warnf: t.Logf, Verify: verified, OwnAddr: func(a netip.Addr) bool { return a.String() == "127.0.0.1" }})
 }
 
 func TestPolicies(t *testing.T) {
@@ -380,7 +381,7 @@ func FuzzAccessAction(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	p, err := New(cfg, Deps{Tables: &lookup.Env{Config: cfg}, Router: rt, DNS: zone{}, Sleep: func(context.Context, time.Duration) {}})
+	p, err := New(cfg, Deps{Tables: &lookup.Env{Config: cfg}, Router: rt, DNS: zone{}, Verify: verified, Sleep: func(context.Context, time.Duration) {}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -397,4 +398,18 @@ func FuzzAccessAction(f *testing.F) {
 		parseListArg(value)
 		Expand(value, func(string) string { return "v" })
 	})
+}
+
+// verified is an address verification service that knows addresses by their
+// local parts.
+func verified(_ context.Context, addr string) (Verified, string, error) {
+	switch local, _ := address.Split(addr); local {
+	case "good":
+		return Deliverable, "250 ok", nil
+	case "bad":
+		return Undeliverable, "550 no such user", nil
+	case "broken":
+		return Unverified, "", errors.New("no such socket")
+	}
+	return Unverified, "Address verification in progress", nil
 }

@@ -131,6 +131,50 @@ func (r *run) unknownDomain(sender bool) verdict {
 	return dunno
 }
 
+// unverified asks verify(8) about the sender or recipient.
+func (r *run) unverified(sender bool) verdict {
+	addr, text, ok := r.mailAddr(sender)
+	if !ok {
+		return dunno
+	}
+	c, enh := &r.p.unvRcpt, "4.1.1"
+	if sender {
+		c, enh = &r.p.unvSender, "4.1.7"
+	}
+	addr = r.rewrite(addr)
+	// The sender of probes is not probed: the other side may be asking about it.
+	if local, _ := address.Split(addr); strings.EqualFold(addr, r.p.verifySender) || strings.EqualFold(local, r.p.verifySender) {
+		return dunno
+	}
+	st, why, err := r.p.deps.Verify(r.ctx, addr)
+	if err != nil {
+		r.p.warnf("address verification service: %v", err)
+		st, why = Unverified, "address verification problem"
+	}
+	code, what := c.deferCode, "unverified address"
+	switch st {
+	case Deliverable:
+		return dunno
+	case Undeliverable:
+		code, what = c.rejectCode, "undeliverable address"
+	}
+	if c.reason != "" && code >= 400 {
+		why = c.reason
+	}
+	if len(why) > 250 {
+		why = why[:250]
+	}
+	text += what + ": " + why
+	switch {
+	case code/100 == 2:
+		r.log("warn", text)
+		return dunno
+	case st == Unverified:
+		return r.tempfail(c.tempfail, code, enh, text)
+	}
+	return r.refuse(code, enh, text, false)
+}
+
 func rejectUnlistedSender(r *run, _ *node) verdict {
 	if !r.Facts.HaveSender || r.Facts.Sender == "" {
 		return dunno

@@ -121,12 +121,24 @@ type Deps struct {
 	// OwnAddr says whether an address is one of this machine
 	// (permit_inet_interfaces, permit_mx_backup).
 	OwnAddr func(netip.Addr) bool
+	// Verify says whether mail to an address is delivered.
+	Verify func(ctx context.Context, addr string) (Verified, string, error)
 	// Dial connects to policy servers; nil means net.Dialer.
 	Dial Dialer
 	// Sleep is time.Sleep that ends with ctx; nil means that.
 	Sleep func(ctx context.Context, d time.Duration)
 	Warnf func(format string, a ...any)
 }
+
+// Verified is what address verification knows of an address.
+type Verified uint8
+
+// The results of Deps.Verify.
+const (
+	Unverified    Verified = iota // not known yet, or not to be found out for now
+	Deliverable                   // mail is accepted
+	Undeliverable                 // mail bounces
+)
 
 // Check is one evaluation. It is used by one goroutine.
 type Check struct {

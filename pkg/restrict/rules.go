@@ -74,6 +74,8 @@ func ruleTable() map[string]ruleDef {
 			"reject_non_fqdn_recipient":              {noArg, func(r *run, _ *node) verdict { return r.nonFQDN(false) }},
 			"reject_unknown_sender_domain":           {noArg, func(r *run, _ *node) verdict { return r.unknownDomain(true) }},
 			"reject_unknown_recipient_domain":        {noArg, func(r *run, _ *node) verdict { return r.unknownDomain(false) }},
+			"reject_unverified_sender":               {noArg, func(r *run, _ *node) verdict { return r.unverified(true) }},
+			"reject_unverified_recipient":            {noArg, func(r *run, _ *node) verdict { return r.unverified(false) }},
 			"reject_unlisted_sender":                 {noArg, rejectUnlistedSender},
 			"reject_unlisted_recipient":              {noArg, rejectUnlistedRcpt},
 
@@ -128,11 +130,6 @@ func ruleTable() map[string]ruleDef {
 		for _, name := range []string{"check_relay_domains", "permit_naked_ip_address"} {
 			ruleMap[name] = ruleDef{noArg, func(r *run, n *node) verdict {
 				return r.configError("support for restriction %q has been removed; use reject_unauth_destination or permit_mynetworks", n.name)
-			}}
-		}
-		for _, name := range []string{"reject_unverified_sender", "reject_unverified_recipient"} {
-			ruleMap[name] = ruleDef{noArg, func(r *run, n *node) verdict {
-				return r.configError("restriction %q needs address verification, which this system does not have", n.name)
 			}}
 		}
 	})

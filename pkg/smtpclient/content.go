@@ -86,8 +86,8 @@ func (a *Agent) mapHeader(header []byte) ([]byte, error) {
 				return nil, failed
 			}
 			if changed {
-				out = append(append(append(out, name...), ':'), v...)
-				out = append(out, field[len(name)+1+len(body):]...)
+				f := append(append(append([]byte(nil), name...), ':'), v...)
+				out = append(out, address.FoldList(append(f, field[len(name)+1+len(body):]...))...)
 				continue
 			}
 		}

@@ -83,6 +83,49 @@ func TestFourOfFive(t *testing.T) {
 	}
 }
 
+// TestLineLengthLimit checks that lines above the limit are folded, once told
+// in the log, and that 0 lets them pass.
+func TestLineLengthLimit(t *testing.T) {
+	long := strings.Repeat("x", 2500)
+	for _, c := range []struct {
+		cf, want string
+		lmtp     bool
+	}{
+		{"", "Subject: s\r\n\r\n" + long[:998] + "\r\n " + long[:997] + "\r\n " + long[:505] + "\r\nend\r\n", false},
+		{"", "Subject: s\r\n\r\n" + long[:998] + "\r\n " + long[:997] + "\r\n " + long[:505] + "\r\nend\r\n", true},
+		{"smtp_line_length_limit = 0\n", "Subject: s\r\n\r\n" + long + "\r\nend\r\n", false},
+	} {
+		got := make(chan string, 1)
+		port := serve(t, "127.0.0.1:0", func(p *peer) {
+			p.send("220 server.example ESMTP")
+			p.line()
+			p.send("250 server.example")
+			p.expect("MAIL FROM:")
+			p.send("250 2.1.0 Ok")
+			p.expect("RCPT TO:")
+			p.send("250 2.1.5 Ok")
+			p.expect("DATA")
+			p.send("354 go on")
+			got <- p.body()
+			p.send("250 2.0.0 Ok")
+			p.line()
+		})
+		r := newRig(t, c.lmtp, c.cf)
+		dest := local(port)
+		if c.lmtp {
+			dest = "inet:" + dest
+		}
+		v := r.deliver(r.request(dest, "u0@x.example"), "Subject: s\r\n\r\n"+long+"\r\nend\r\n")
+		v.want(t, 0, envelope.Sent, "2.0.0")
+		if g := <-got; g != c.want {
+			t.Errorf("%q: the server got %d bytes: %.60q, want %d", c.cf, len(g), g, len(c.want))
+		}
+		if folds := strings.Contains(c.want, "\r\n x"); strings.Count(r.log.text(), "breaking line > 998 bytes with <CR><LF>SPACE") == 1 != folds {
+			t.Errorf("%q: log %q", c.cf, r.log.text())
+		}
+	}
+}
+
 // failures are servers that fail in one way each.
 func TestFailures(t *testing.T) {
 	tests := []struct {

@@ -59,6 +59,7 @@ type settings struct {
 	assumeFinal           bool
 	dummyMailAuth         bool
 	disableConversion     bool
+	lineLimit             int
 	quoteEnvelope         bool
 	genericExt            bool // propagate_unmatched_extensions has generic
 
@@ -151,6 +152,7 @@ func readSettings(cfg *config.Config, lmtp bool) (*settings, error) {
 	s.assumeFinal = lmtp && params.LmtpAssumeFinal.In(cfg)
 	s.dummyMailAuth = p.yes(&params.SmtpSendDummyMailAuth, &params.LmtpSendDummyMailAuth)
 	s.genericExt = slices.Contains(params.PropagateUnmatchedExtensions.List(cfg), "generic")
+	s.lineLimit = p.num(&params.SmtpLineLengthLimit, &params.LmtpLineLengthLimit)
 	s.disableConversion = params.DisableMimeOutputConversion.In(cfg)
 	s.quoteEnvelope = p.yes(&params.SmtpQuoteRfc821Envelope, &params.LmtpQuoteRfc821Envelope)
 	s.cacheOnDemand = p.yes(&params.SmtpConnectionCacheOnDemand, &params.LmtpConnectionCacheOnDemand)

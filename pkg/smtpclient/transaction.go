@@ -68,6 +68,10 @@ func (d *attempt) transaction(s *session) (*transaction, *failure) {
 			d.a.log.Warningf("%s: %s_generic_maps: %v", j.Message.ID, d.a.s.name, err)
 		})
 	}
+	t.LineLimit = d.a.s.lineLimit
+	t.Folding = func() {
+		d.a.log.Infof("%s: breaking line > %d bytes with <CR><LF>SPACE", j.Message.ID, t.LineLimit)
+	}
 	return t, nil
 }
 

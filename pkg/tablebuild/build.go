@@ -5,6 +5,7 @@
 package tablebuild
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -241,7 +242,7 @@ func (b *builder) put(key, value []byte, n int, dup cdb.Duplicate) error {
 		return fmt.Errorf("%s: %w", b.source, err)
 	}
 	if was && dup == cdb.KeepFirst && !b.o.Ignore && n > 0 {
-		b.o.warn("%s, line %d: duplicate entry: \"%s\"", b.source, n, key)
+		b.o.warn("%s, line %d: duplicate entry: \"%s\"", b.source, n, bytes.TrimSuffix(key, []byte{0}))
 	}
 	return nil
 }

@@ -159,7 +159,7 @@ func (s *messageScanner) bodyLine(l string) error {
 			} else {
 				continue
 			}
-			return nil
+			break // the boundary itself is a line of the body
 		}
 	}
 	if s.body {

@@ -150,7 +150,8 @@ func (r *run) options(args []string) ([]string, error) {
 		return nil, errors.New("specify -b -h or -m only with \"-q -\"")
 	}
 	if r.mime && !r.header && !r.body {
-		return nil, errors.New("specify -m only with -b or -h")
+		r.warn("ignoring -m option without -b or -h")
+		r.mime = false
 	}
 	if len(rest) == 0 && !r.Alias {
 		return nil, fmt.Errorf("usage: %s %s", r.Name, usage)

@@ -47,6 +47,7 @@ func TestPostmap(t *testing.T) {
 	b.write("file", "content of a file")
 	b.write("files", "f DIR/file\ng DIR/none\n")
 	b.write("re", "/^subject: (.*)$/ $1\n/^x/ line\n/^content-type: text/ mime\n")
+	b.write("bound", "/^--bb/ boundary\n")
 	os.WriteFile(b.dir+"/files", []byte("f "+b.dir+"/file\ng "+b.dir+"/none\n"), 0o644)
 	const message = "Subject: hello\nContent-Type: multipart/mixed; boundary=\"b\"\n\nx body\n--b\nContent-Type: text/plain\n\nx part\nSubject: not a header\n--b--\nxx\n"
 	for _, c := range []struct{ name, stdin, args, want string }{
@@ -84,6 +85,8 @@ func TestPostmap(t *testing.T) {
 		{"header and body", message, "postmap -hb -q - regexp:DIR/re", "0|Subject: hello\thello\nx body\tline\nContent-Type: text/plain\tmime\nx part\tline\nSubject: not a header\tnot a header\nxx\tline\n|"},
 		{"mime headers", message, "postmap -hm -q - regexp:DIR/re", "0|Subject: hello\thello\nContent-Type: text/plain\tmime\n|"},
 		{"body", message, "postmap -bm -q - regexp:DIR/re", "0|x body\tline\nx part\tline\nSubject: not a header\tnot a header\nxx\tline\n|"},
+		{"boundaries are body", "Content-Type: multipart/mixed; boundary=bb\n\n--bb\n\n--bb--\n", "postmap -bm -q - regexp:DIR/bound", "0|--bb\tboundary\n--bb--\tboundary\n|"},
+		{"-m alone", "xx\n", "postmap -m -q - regexp:DIR/re", "0|xx\tline\n|postmap: warning: ignoring -m option without -b or -h\n"},
 		{"no file", "", "postmap hash:DIR/none", "1||postmap: fatal: open DIR/none: no such file or directory\n"},
 		{"not an index", "", "postmap texthash:DIR/t", "1||postmap: fatal: unsupported map type for this operation: texthash\n"},
 		{"unknown type", "", "postmap -q x nosuch:DIR/t", "1||postmap: fatal: table nosuch:DIR/t: unsupported table type \"nosuch\"\n"},

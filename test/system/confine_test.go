@@ -51,7 +51,7 @@ func busy(t *testing.T, main ...string) *harness.System {
 	}
 	t.Cleanup(remote.Close)
 	s := harness.New(t, append([]string{
-		"relayhost = [127.0.0.1]:" + remote.Port(), "max_idle = 1000s", "auth_databases = passwd-file, shadow",
+		"relayhost = [127.0.0.1]:" + remote.Port(), "max_idle = 1000s", "auth_databases = passwd-file, shadow", "smtpd_sender_restrictions = reject_unverified_sender",
 		"transport_maps = inline:{ {failed.example = error:no} {gone.example = discard:} {lmtp.example = lmtp:inet:127.0.0.1:1} {dns.example = smtp:dns.example} }", "resolver_nameservers = 127.0.0.1:1"}, main...)...)
 	s.Start()
 	if err := s.Submit("alice@example.test", []string{"bob@example.test", "x@far.example", "bad@far.example", "x@gone.example", "x@lmtp.example", "x@dns.example"}, harness.Message("to everyone")); err != nil {

@@ -151,8 +151,9 @@ func trim(b []byte) []byte {
 	return b
 }
 
-// Alias splits a logical line "name: value, value …" of an aliases file. Both
-// are in external form: a name with blanks keeps its quotes.
+// Alias splits a logical line "name: value, value …" of an aliases file. The
+// name is in internal form, without quotes, as local(8) looks it up; the value
+// is in external form.
 func Alias(line []byte) (name, value string, err error) {
 	tokens, _ := address.Scan(string(line), 0)
 	colon := -1
@@ -173,5 +174,8 @@ func Alias(line []byte) (name, value string, err error) {
 			return "", "", errors.New("name must be local and have no domain")
 		}
 	}
-	return address.External(tokens[:colon]), address.External(tokens[colon+1:]), nil
+	if name = address.Internal(tokens[:colon]); name == "" {
+		return "", "", errors.New("need name:value pair")
+	}
+	return name, address.External(tokens[colon+1:]), nil
 }

@@ -76,8 +76,8 @@ var aliasCases = []struct{ line, name, value, err string }{
 	{"root: alice", "root", "alice", ""},
 	{"list: a, b@c,d", "list", "a, b@c, d", ""},
 	{`list : "|/usr/bin/prog -x", /var/mail/y`, "list", `"|/usr/bin/prog -x", /var/mail/y`, ""},
-	{`"first last": x`, `"first last"`, "x", ""},
-	{`"a@b": x`, `"a@b"`, "x", ""},
+	{`"first last": x`, `first last`, "x", ""},
+	{`"a@b": x`, `a@b`, "x", ""},
 	{`list: :include:/etc/list`, "list", ":include:/etc/list", ""},
 	{`bare: |/bin/prog`, "bare", "|/bin/prog", ""},
 	{`c: a (comment)`, "c", "a (comment)", ""},
@@ -121,7 +121,8 @@ func FuzzAliasSource(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			k2, v2, err := Alias([]byte(k + ": " + v))
+			quoted := `"` + strings.NewReplacer(`"`, `\"`, `\`, `\\`).Replace(k) + `": `
+			k2, v2, err := Alias([]byte(quoted + v))
 			if err != nil || k2 != k || v2 != v {
 				t.Fatalf("%q gives %q: %q, which gives %q: %q, %v", line, k, v, k2, v2, err)
 			}
