@@ -11,9 +11,13 @@
 // instance; they must lie in the Maildir as they were sent, but for the trace
 // headers in front and the line ends. The same messages go through Debian's
 // Postfix, Exim and OpenSMTPD, as next hops of ours and as senders to us.
-// Dovecot checks passwords for our server, and our auth for Postfix's. Log
-// readers (pflogsumm, fail2ban) read our log. Each scenario prints PASS, FAIL or
-// SKIP with a reason; the exit status is 1 if one failed.
+// Dovecot checks passwords for our server, and our auth for Postfix's. Mail
+// clients (imaplib, poplib, curl, mutt, neomutt, mbsync, offlineimap, fetchmail,
+// getmail, Roundcube) read, sort and send mail, and a session of our own looks
+// at what they did: bytes, flags, UIDs, folders. Dovecot takes over a Maildir
+// from us, and we one from Dovecot. Log readers (pflogsumm, fail2ban) read our
+// log. Each scenario prints PASS, FAIL or SKIP with a reason; the exit status is
+// 1 if one failed.
 //
 // run.sh installs the programs. Postfix and Dovecot run with configurations in a
 // temporary folder, Exim and OpenSMTPD in overlays (overlay.sh); all listen on
@@ -26,6 +30,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"time"
@@ -34,13 +39,8 @@ import (
 	"posthaste/test/tools/rig"
 )
 
-// The ports of those who take part, beside those of the instance at portBase.
-const (
-	portBase     = 25000
-	postfixPort  = "25926"
-	eximPort     = "25927"
-	opensmtpPort = "25928"
-)
+// The ports of the peers; they are free ones, chosen at the start.
+var postfixPort, eximPort, opensmtpPort string
 
 // stage is what all scenarios share.
 type stage struct {
@@ -49,9 +49,13 @@ type stage struct {
 	sink  *badmx.Server // takes mail for sink.test
 	only  string
 	tools string // folder of this program's scripts
+	used  int    // mailboxes that scenarios have had
 
 	passed, failed, skipped int
 }
+
+// mailboxes is how many an instance has: one for each scenario that reads.
+const mailboxes = 50
 
 // skip is an error that means: this cannot be tried here.
 type skip struct{ why string }
@@ -128,15 +132,22 @@ func (st *stage) run() error {
 		return err
 	}
 	defer st.sink.Close()
-	if st.s, err = rig.New(filepath.Join(st.dir, "m"), 3, portBase); err != nil {
+	if st.s, err = rig.New(filepath.Join(st.dir, "m"), mailboxes, 0); err != nil {
 		return err
 	}
+	st.used = 2 // user0 to user2 are for mail that is only delivered
+	postfixPort, eximPort, opensmtpPort = st.port(926), st.port(927), st.port(928)
 	// Long lines are broken on their way out unless told otherwise, as Postfix does.
 	if err := st.s.Set("message_size_limit=60000000", "virtual_mailbox_limit=0", "mailbox_size_limit=0", "smtp_line_length_limit=0", "minimal_backoff_time=2s", "queue_run_delay=2s", "maximal_backoff_time=4s",
 		"transport_maps=inline:{ sink.test=smtp:[127.0.0.1]:"+st.sink.Port()+", postfix.sink.test=smtp:[127.0.0.1]:"+postfixPort+
 			", exim.sink.test=smtp:[127.0.0.1]:"+eximPort+", opensmtpd.sink.test=smtp:[127.0.0.1]:"+opensmtpPort+" }",
 		"smtp_tls_loglevel=1"); err != nil {
 		return err
+	}
+	if _, err := user.Lookup("postfix"); err == nil {
+		if err := st.s.Set("auth_client_users=postfix"); err != nil {
+			return err
+		}
 	}
 	if err := st.s.Start(); err != nil {
 		return err
@@ -150,6 +161,7 @@ func (st *stage) run() error {
 	st.clients(fs)
 	st.peers(fs)
 	st.passwords()
+	st.readers(fs)
 	st.logReaders()
 	return nil
 }
