@@ -128,7 +128,7 @@ func (st *stage) try(name string, f func() error) {
 
 func (st *stage) run() error {
 	var err error
-	if st.sink, err = badmx.Start("127.0.0.1:0", badmx.Script{}); err != nil {
+	if st.sink, err = badmx.Start("127.0.0.1:0", badmx.Script{UTF8: true}); err != nil {
 		return err
 	}
 	defer st.sink.Close()
@@ -150,6 +150,10 @@ func (st *stage) run() error {
 		}
 	}
 	if err := st.s.Start(); err != nil {
+		return err
+	}
+	// A user whose name is not ASCII, as RFC 6530 allows it.
+	if err := command(time.Minute, "sh", "-c", `echo test | "$0/posthaste" -c "$1" user add 李华`, st.s.Bin, st.s.Conf()); err != nil {
 		return err
 	}
 	fs := fixtures()

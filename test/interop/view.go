@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -84,7 +85,7 @@ func (st *stage) view(user string) (*view, error) {
 	if _, err := v.r.ReadString('\n'); err != nil {
 		return nil, err
 	}
-	_, err = v.cmd("LOGIN %s test", user)
+	_, err = v.cmd("AUTHENTICATE PLAIN %s", base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00test")))
 	return v, err
 }
 
