@@ -102,3 +102,25 @@ func TestDialogue(t *testing.T) {
 		}
 	}
 }
+
+// TestUIDFetchHasUID: every response to UID FETCH has the UID, asked for or not;
+// mbsync takes a message without one for garbage.
+func TestUIDFetchHasUID(t *testing.T) {
+	ts := newTestStore(t)
+	c := ts.client()
+	c.append("INBOX", "", hello)
+	c.ok("SELECT INBOX")
+	for cmd, want := range map[string]string{
+		"UID FETCH 1 (FLAGS)":            `* 1 FETCH (UID 1 FLAGS (`,
+		"UID FETCH 1 BODY.PEEK[TEXT]":    `* 1 FETCH (UID 1 BODY[TEXT] {12}`,
+		"UID FETCH 1 (RFC822.SIZE UID)":  `* 1 FETCH (RFC822.SIZE`,
+		"FETCH 1 (FLAGS)":                `* 1 FETCH (FLAGS (`,
+		"UID FETCH 1 (BODY[HEADER] UID)": `* 1 FETCH (BODY[HEADER] {`,
+	} {
+		out := c.ok("%s", cmd)
+		has(t, out, want)
+		if n := strings.Count(strings.Join(out, "\n"), "UID 1"); n != strings.Count(cmd, "UID")-strings.Count(cmd, " UID)") {
+			t.Errorf("%s: %d UIDs in %q", cmd, n, out)
+		}
+	}
+}
