@@ -157,6 +157,5 @@ func (r *reader) show(message string) (string, error) {
 	return string(out), err
 }
 
-func (st *stage) fetchers(fs, cs []fixture) {}
-func (st *stage) webmail(fs, cs []fixture)  {}
-func (st *stage) dovecot(fs, cs []fixture)  {}
+func (st *stage) webmail(fs, cs []fixture) {}
+func (st *stage) dovecot(fs, cs []fixture) {}

@@ -235,8 +235,8 @@ func same[T any](what string, got, want T) error {
 	return nil
 }
 
-// tuid is what mbsync adds to a message to know it again.
-var tuid = regexp.MustCompile(`(?m)^X-TUID: .*\n`)
+// added is what mbsync and getmail add to a message.
+var added = regexp.MustCompile(`(?m)^X-(TUID|getmail-retrieved-from-mailbox): .*\n`)
 
 // intact compares each message of a folder with the fixture of its name. IMAP,
 // unlike SMTP, keeps a message that ends without a line end.
@@ -246,7 +246,7 @@ func intact(b box, fs []fixture) error {
 		if i < 0 {
 			continue
 		}
-		body := tuid.ReplaceAllString(m.body, "")
+		body := added.ReplaceAllString(m.body, "")
 		if !bytes.HasSuffix(fs[i].data, []byte("\n")) && !strings.HasSuffix(body, "\n") {
 			body += "\r\n"
 		}
