@@ -157,5 +157,4 @@ func (r *reader) show(message string) (string, error) {
 	return string(out), err
 }
 
-func (st *stage) webmail(fs, cs []fixture) {}
 func (st *stage) dovecot(fs, cs []fixture) {}
