@@ -156,5 +156,3 @@ func (r *reader) show(message string) (string, error) {
 	}
 	return string(out), err
 }
-
-func (st *stage) dovecot(fs, cs []fixture) {}

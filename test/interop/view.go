@@ -70,6 +70,7 @@ func (b box) uids() map[string]int {
 	return m
 }
 
+// view logs in to our server.
 func (st *stage) view(user string) (*view, error) {
 	pool := x509.NewCertPool()
 	pem, err := os.ReadFile(st.cert())
@@ -81,12 +82,17 @@ func (st *stage) view(user string) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newView(c, user)
+}
+
+// newView logs in to the server at the other end of c.
+func newView(c net.Conn, user string) (*view, error) {
 	c.SetDeadline(time.Now().Add(2 * time.Minute))
 	v := &view{c: c, r: bufio.NewReader(c)}
 	if _, err := v.r.ReadString('\n'); err != nil {
 		return nil, err
 	}
-	_, err = v.cmd("AUTHENTICATE PLAIN %s", base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00test")))
+	_, err := v.cmd("AUTHENTICATE PLAIN %s", base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00test")))
 	return v, err
 }
 
