@@ -262,7 +262,7 @@ func (r *reader) dsync(fs []fixture) error {
 		return err
 	}
 	for range 2 { // the second run finds nothing to do
-		if err := command(time.Minute, "doveadm", "-c", conf+".dsync", "backup", "-R", "-u", other.user, "imapc:"); err != nil {
+		if err := command(time.Minute, "doveadm", "-c", conf+".dsync", "sync", "-1", "-R", "-u", other.user, "imapc:"); err != nil {
 			return err
 		}
 		theirs, err := other.mail(r.st.dovecotView)
