@@ -59,7 +59,29 @@ func getmail(name, retriever, port, more, seen string) fetcher {
 		args: []string{"--getmaildir", "%H/state", "--rcfile", "%H/rc"}}
 }
 
+const mpoprc = `account default
+host localhost
+port %P
+tls on
+tls_starttls %S
+tls_trust_file %C
+auth scram-sha-256
+user %U
+passwordeval echo test
+delivery maildir %H/mail
+uidls_file %H/uidls
+received_header off
+keep %K
+`
+
+func mpop(name, port, starttls string) fetcher {
+	config := strings.NewReplacer("%P", port, "%S", starttls).Replace(mpoprc)
+	return fetcher{name: "mpop, " + name, program: "mpop", config: config, keep: "on", delete: "off", seen: `\Seen`, args: []string{"-C", "%H/rc"}}
+}
+
 var fetchers = []fetcher{
+	mpop("POP3 by STLS with SCRAM", "%pop3", "on"),
+	mpop("POP3 by TLS with SCRAM", "%pop3s", "off"),
 	fetchmail("POP3 by STLS with UIDL", "pop3", "%pop3", "TLS1.2+", "uidl", "", ""),
 	fetchmail("POP3 by TLS with UIDL", "pop3", "%pop3s", "auto", "uidl", "ssl", ""),
 	fetchmail("IMAP by STARTTLS", "imap", "%imap", "TLS1.2+", "", "", `\Seen`),
