@@ -7,13 +7,13 @@
 //
 // # Description
 //
-// Clients (Python's smtplib, curl, swaks) send difficult messages to a private
+// Clients (Python's smtplib, curl, swaks, msmtp) send difficult messages to a private
 // instance; they must lie in the Maildir as they were sent, but for the trace
 // headers in front and the line ends. The same messages go through Debian's
 // Postfix, Exim and OpenSMTPD, as next hops of ours and as senders to us.
 // Dovecot checks passwords for our server, and our auth for Postfix's. Mail
-// clients (imaplib, poplib, curl, mutt, neomutt, mbsync, offlineimap, fetchmail,
-// getmail, Roundcube) read, sort and send mail, and a session of our own looks
+// clients (imaplib, poplib, curl, mutt, neomutt, imapfilter, mbsync, offlineimap,
+// fetchmail, getmail, mpop, Roundcube) read, sort and send mail, and a session of our own looks
 // at what they did: bytes, flags, UIDs, folders. Dovecot takes over a Maildir
 // from us, and we one from Dovecot. Log readers (pflogsumm, fail2ban) read our
 // log. Each scenario prints PASS, FAIL or SKIP with a reason; the exit status is
@@ -65,7 +65,7 @@ func (s skip) Error() string { return s.why }
 func main() {
 	only := flag.String("only", "", "only the scenarios whose names contain this `word`")
 	keep := flag.Bool("keep", false, "leave the files")
-	limit := flag.Duration("limit", 20*time.Minute, "give up after so long")
+	limit := flag.Duration("limit", 15*time.Minute, "give up after so long")
 	flag.Parse()
 	dir, err := rig.TempDir("/var/tmp", "interop-")
 	if err != nil {

@@ -32,7 +32,7 @@ const (
 // readers has mail clients read, sort and answer mail.
 func (st *stage) readers(fs []fixture) {
 	cs, err := st.chinese()
-	for _, g := range []func([]fixture, []fixture){st.libraries, st.mutts, st.syncs, st.fetchers, st.webmail, st.dovecot} {
+	for _, g := range []func([]fixture, []fixture){st.libraries, st.mutts, st.filters, st.syncs, st.fetchers, st.webmail, st.dovecot} {
 		if err != nil {
 			st.try("messages in Chinese charsets", func() error { return err })
 			return
