@@ -167,6 +167,7 @@ func (st *stage) run() error {
 	st.passwords()
 	st.readers(fs)
 	st.logReaders()
+	st.aftermath()
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,6 +41,28 @@ func (st *stage) readers(fs []fixture) {
 		g(fs, cs)
 		stopAll()
 	}
+}
+
+// aftermath looks at what all the others left behind.
+func (st *stage) aftermath() {
+	st.try("posthaste mailbox verify finds nothing in the mailboxes used", func() error {
+		for i := 3; i <= st.used; i++ {
+			if out, err := st.s.Run("posthaste", "-c", st.s.Conf(), "mailbox", "verify", fmt.Sprintf("user%d", i)); err != nil {
+				return fmt.Errorf("user%d: %w: %s", i, err, out)
+			}
+		}
+		return nil
+	})
+	st.try("our log has no errors of our own", func() error {
+		b, err := os.ReadFile(st.s.Log)
+		if err != nil {
+			return err
+		}
+		if bad := regexp.MustCompile(`.*\]: (panic|fatal|error): .*`).FindAll(b, 3); bad != nil {
+			return fmt.Errorf("%s", bytes.Join(bad, []byte(" / ")))
+		}
+		return nil
+	})
 }
 
 // chinese has Python write messages in Chinese charsets.
