@@ -46,3 +46,65 @@ for name, (charset, codec, (subject, body), cte, how) in mails.items():
             "MIME-Version: 1.0", "Content-Type: text/plain; charset=" + charset, "Content-Transfer-Encoding: " + cte, "", ""]
     with open("%s/%s" % (sys.argv[1], name), "wb") as f:
         f.write("\r\n".join(head).encode() + text)
+
+# A message of many parts; file names in each way that is used.
+parts = """From: "Wang, \\"Xiaoming\\"" <wang@client.test>, =?GBK?B?%(name)s?= <xm@client.test>
+Sender: sec@client.test
+Reply-To: group: a@client.test, "b \\\\ c" <b@client.test>;
+To: <user0@local.test>
+Cc: undisclosed-recipients:;
+Subject: =?GBK?B?%(subject)s?=
+Date: Mon, 23 Nov 2026 12:00:00 +0800
+Message-ID: <multi@client.test>
+In-Reply-To: <gbk@client.test>
+References: <gb2312@client.test> <gbk@client.test>
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary="outer \\\\ (x)"
+
+preamble
+--outer \\ (x)
+Content-Type: multipart/alternative; boundary=inner
+
+--inner
+Content-Type: text/plain; charset=GBK; format=flowed
+Content-Transfer-Encoding: base64
+
+%(plain)s
+--inner
+Content-Type: text/html; charset=utf-8
+Content-Transfer-Encoding: quoted-printable
+Content-Language: zh-CN, en
+
+<p>=E4=BC=9A=E8=AE=AE</p>
+--inner--
+
+--outer \\ (x)
+Content-Type: application/pdf; name="=?UTF-8?B?5Lya6K6u57qq6KaBLnBkZg==?="
+Content-Transfer-Encoding: base64
+Content-Disposition: attachment; filename*=UTF-8''%%E4%%BC%%9A%%E8%%AE%%AE%%E7%%BA%%AA%%E8%%A6%%81.pdf; size=4
+Content-ID: <pdf@client.test>
+Content-MD5: Q2hlY2sgSW50ZWdyaXR5IQ==
+Content-Location: http://client.test/a.pdf
+
+JVBERg==
+--outer \\ (x)
+Content-Type: text/plain; name="a \\"quoted\\" \\\\ name.txt"
+Content-Description: =?GBK?B?%(name)s?=
+
+--outer \\ (x)
+Content-Type: message/rfc822
+
+From: =?GBK?B?%(name)s?= <in@client.test>
+Subject: inner
+Content-Type: multipart/mixed; boundary=third
+
+--third
+
+in the inner message
+--third--
+
+--outer \\ (x)--
+epilogue
+""" % {"name": base64.b64encode("王小明".encode("gbk")).decode(), "subject": base64.b64encode("会议附件".encode("gbk")).decode(), "plain": base64.b64encode("附件是会议纪要。\r\n".encode("gbk")).decode()}
+with open(sys.argv[1] + "/multi", "wb") as f:
+    f.write(parts.replace("\n", "\r\n").encode())

@@ -48,6 +48,24 @@ func (st *stage) libraries(fs, cs []fixture) {
 		// Those that were retrieved are read; two are gone.
 		return r.expect("INBOX", `big5(\Seen) eight(\Seen) gb18030(\Seen) gb2312(\Seen) gbk(\Seen) hz(\Seen) l100k(\Seen) l998(\Seen) noend(\Seen) plain(\Seen) utf8(\Seen)`)
 	})
+	st.read("Ruby's Net::IMAP: each kind of response, in its strict parser; IDLE", func(r *reader) error {
+		if _, err := r.run("ruby", "%T/imap.rb", "%imap", "%imaps", "%U", "%C", st.dir); err != nil {
+			return err
+		}
+		if err := r.expect(meetings7, `big5(\Flagged) gb18030(\Flagged) gb2312(\Flagged) gbk(\Flagged)`); err != nil {
+			return err
+		}
+		return r.expect("INBOX", `eai(\Flagged) eight(\Flagged) gb2312(\Flagged) gbk(\Flagged) hz(\Flagged) l100k(\Flagged) multi(\Flagged) noend(\Flagged) plain(\Seen) utf8(\Flagged)`)
+	})
+	st.read("PHP's imap (c-client): parts, search and sort in Chinese, folders, flags, POP3", func(r *reader) error {
+		if _, err := r.run("php", "%T/imap.php", "%imaps", "%pop3s", "%U", st.dir); err != nil {
+			return err
+		}
+		if err := r.expect(meetings7, `gb18030(\Flagged) gb2312(\Flagged) gbk(\Flagged)`); err != nil {
+			return err
+		}
+		return r.expect("INBOX", `big5(\Flagged) eai(\Flagged) gb2312(\Flagged) gbk(\Flagged) hz(\Flagged) l100k(\Flagged) multi(\Flagged) plain(\Answered \Flagged \Seen) utf8(\Flagged)`)
+	})
 	st.read("curl imap(s)://: list, fetch, append, search, store, expunge", func(r *reader) error {
 		return r.curlIMAP(all)
 	})

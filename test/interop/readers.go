@@ -71,7 +71,7 @@ func (st *stage) chinese() ([]fixture, error) {
 		return nil, skip{"python3 is not installed"}
 	}
 	// The clients run as another user, who may not get at the sources.
-	if err := command(time.Minute, "sh", "-c", `cp "$0"/*.py "$1" && chmod a+r "$1"/*.py && python3 "$1/chinese.py" "$1"`, st.tools, st.dir); err != nil {
+	if err := command(time.Minute, "sh", "-c", `cp "$0"/*.py "$0"/*.rb "$0"/*.php "$1" && chmod a+r "$1"/*.py "$1"/*.rb "$1"/*.php && python3 "$1/chinese.py" "$1"`, st.tools, st.dir); err != nil {
 		return nil, err
 	}
 	var fs []fixture
