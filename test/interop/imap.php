@@ -40,7 +40,7 @@ same(imap_search($m, 'BODY "會議紀要"', SE_UID, 'UTF-8'), [8]);
 $sorted = imap_sort($m, SORTSIZE, 1, SE_UID, 'SUBJECT "会议"', 'UTF-8');
 same([count($sorted), $sorted[0]], [7, 12]);
 same(count(imap_thread($m, SE_UID)) > 0, true);
-$folder = imap_utf8_to_mutf7('会议');
+$folder = mb_convert_encoding('会议', 'UTF7-IMAP', 'UTF-8');
 imap_createmailbox($m, $at . $folder);
 imap_subscribe($m, $at . $folder);
 same(count(preg_grep('/' . preg_quote($folder) . '$/', imap_list($m, $at, '*'))), 1);

@@ -58,6 +58,9 @@ func (st *stage) libraries(fs, cs []fixture) {
 		return r.expect("INBOX", `eai(\Flagged) eight(\Flagged) gb2312(\Flagged) gbk(\Flagged) hz(\Flagged) l100k(\Flagged) multi(\Flagged) noend(\Flagged) plain(\Seen) utf8(\Flagged)`)
 	})
 	st.read("PHP's imap (c-client): parts, search and sort in Chinese, folders, flags, POP3", func(r *reader) error {
+		if m, err := r.run("php", "-m"); err != nil || !strings.Contains(m, "imap\n") {
+			return skip{"PHP's imap extension is not installed"}
+		}
 		if _, err := r.run("php", "%T/imap.php", "%imaps", "%pop3s", "%U", st.dir); err != nil {
 			return err
 		}

@@ -7,17 +7,17 @@
 //
 // # Description
 //
-// Clients (Python's smtplib, curl, swaks, msmtp) send difficult messages to a private
-// instance; they must lie in the Maildir as they were sent, but for the trace
-// headers in front and the line ends. The same messages go through Debian's
-// Postfix, Exim and OpenSMTPD, as next hops of ours and as senders to us.
-// Dovecot checks passwords for our server, and our auth for Postfix's. Mail
-// clients (imaplib, poplib, curl, mutt, neomutt, imapfilter, mbsync, offlineimap,
-// fetchmail, getmail, mpop, Roundcube) read, sort and send mail, and a session of our own looks
-// at what they did: bytes, flags, UIDs, folders. Dovecot takes over a Maildir
-// from us, and we one from Dovecot. Log readers (pflogsumm, fail2ban) read our
-// log. Each scenario prints PASS, FAIL or SKIP with a reason; the exit status is
-// 1 if one failed.
+// Clients (Python's smtplib, curl, swaks, msmtp) send difficult messages to a
+// private instance; they must lie in the Maildir as they were sent, but for the
+// trace headers in front and the line ends. The same messages go through Debian's
+// Postfix, Exim and OpenSMTPD, as next hops of ours and as senders to us. Dovecot
+// checks passwords for our server, and our auth for Postfix's. Mail clients
+// (those of Python, Ruby and PHP, curl, mutt, neomutt, imapfilter, mbsync,
+// offlineimap, fetchmail, getmail, mpop, Roundcube) read, sort and send mail, and
+// a session of our own looks at what they did: bytes, flags, UIDs, folders.
+// Dovecot takes over a Maildir from us, and we one from Dovecot. Log readers
+// (pflogsumm, fail2ban) read our log. Each scenario prints PASS, FAIL or SKIP with
+// a reason; the exit status is 1 if one failed.
 //
 // run.sh installs the programs. Postfix and Dovecot run with configurations in a
 // temporary folder, Exim and OpenSMTPD in overlays (overlay.sh); all listen on
