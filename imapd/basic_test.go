@@ -102,3 +102,26 @@ func TestDialogue(t *testing.T) {
 		}
 	}
 }
+
+// TestUIDFetchHasUID: every response to UID FETCH has the UID, asked for or not;
+// mbsync takes a message without one for garbage.
+func TestUIDFetchHasUID(t *testing.T) {
+	ts := newTestStore(t)
+	c := ts.client()
+	c.append("INBOX", "", hello)
+	c.ok("SELECT INBOX")
+	for _, f := range []struct {
+		cmd, want string
+		uids      int
+	}{
+		{"UID FETCH 1 (FLAGS)", `* 1 FETCH (UID 1 FLAGS (`, 1},
+		{"UID FETCH 1 BODY.PEEK[TEXT]", `* 1 FETCH (UID 1 BODY[TEXT] {12}`, 1},
+		{"UID FETCH 1 (RFC822.SIZE UID)", `* 1 FETCH (RFC822.SIZE 152 UID 1)`, 1},
+		{"FETCH 1 (FLAGS)", `* 1 FETCH (FLAGS (`, 0},
+	} {
+		out := strings.Join(c.ok("%s", f.cmd), "\n")
+		if n := strings.Count(out, "UID 1"); n != f.uids || !strings.HasPrefix(out, f.want) {
+			t.Errorf("%s: %q, want %s…", f.cmd, out, f.want)
+		}
+	}
+}

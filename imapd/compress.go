@@ -2,8 +2,10 @@ package main
 
 import (
 	"compress/flate"
+	"io"
 
 	"posthaste/pkg/imapwire"
+	"posthaste/pkg/inflate"
 )
 
 // compress is COMPRESS DEFLATE (RFC 4978). A stream that unpacks to much more
@@ -36,45 +38,21 @@ func (s *session) compress(p *imapwire.Parser, _ bool) error {
 	s.br.Discard(len(rest))
 	raw := &packed{r: s.input.r, pre: s.input.pre}
 	s.input.pre = nil
-	s.input.r = flate.NewReader(raw)
+	s.input.r = inflate.NewReader(raw)
 	return errReplied
 }
 
-// packed gives flate what was received early and then the connection, octet by
-// octet where it asks so.
+// packed gives what was received early and then the connection.
 type packed struct {
-	r   interface{ Read([]byte) (int, error) }
+	r   io.Reader
 	pre []byte
-	buf [1024]byte
-}
-
-func (k *packed) fill() error {
-	n, err := k.r.Read(k.buf[:])
-	k.pre = k.buf[:n]
-	if n > 0 {
-		return nil
-	}
-	return err
 }
 
 func (k *packed) Read(p []byte) (int, error) {
 	if len(k.pre) == 0 {
-		if err := k.fill(); err != nil {
-			return 0, err
-		}
+		return k.r.Read(p)
 	}
 	n := copy(p, k.pre)
 	k.pre = k.pre[n:]
 	return n, nil
-}
-
-func (k *packed) ReadByte() (byte, error) {
-	for len(k.pre) == 0 {
-		if err := k.fill(); err != nil {
-			return 0, err
-		}
-	}
-	c := k.pre[0]
-	k.pre = k.pre[1:]
-	return c, nil
 }

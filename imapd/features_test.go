@@ -277,6 +277,19 @@ func TestCompress(t *testing.T) {
 	has(t, out, "T OK NOOP completed")
 }
 
+// TestCompressPartialFlush: mbsync flushes with zlib's Z_PARTIAL_FLUSH, and waits
+// for its answer. The octets are those of its NAMESPACE and LIST.
+func TestCompressPartialFlush(t *testing.T) {
+	ts := newTestStore(t)
+	c := ts.client()
+	c.ok("COMPRESS DEFLATE")
+	c.r = bufio.NewReader(flate.NewReader(c.r))
+	io.WriteString(c.c, "\x0a\x51\xf0\x73\xf4\x75\x0d\x0e\x70\x74\x76\xe5\xe5\x02\x08")
+	has(t, c.tagged(), "T OK NAMESPACE completed")
+	io.WriteString(c.c, "\xa0\x10\x05\x1f\xcf\xe0\x10\x05\x25\x25\x05\x4f\x3f\x27\xff\x08\x5e\x2e\x80\x00")
+	has(t, c.tagged(), "* LIST (\\HasNoChildren) \"/\" INBOX")
+}
+
 type flushing struct{ *flate.Writer }
 
 func (f flushing) Write(p []byte) (int, error) {

@@ -35,6 +35,9 @@ func (s *session) fetch(p *imapwire.Parser, uid bool) error {
 	if p.End(); p.Err() != nil {
 		return p.Err()
 	}
+	if uid {
+		args.withUID()
+	}
 	if args.vanished && (!uid || !s.qresync || !args.hasSince) {
 		return &imapwire.SyntaxError{What: "VANISHED needs UID FETCH, CHANGEDSINCE and QRESYNC"}
 	}

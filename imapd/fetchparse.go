@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -95,6 +96,14 @@ func parseFetch(p *imapwire.Parser) *fetchArgs {
 		f.add(p, fetchItem{kind: fetchModSeq, label: "MODSEQ "})
 	}
 	return f
+}
+
+// withUID adds the UID, first, if it was not asked for: each response to UID
+// FETCH has it (RFC 3501, section 6.4.8).
+func (f *fetchArgs) withUID() {
+	if !slices.ContainsFunc(f.items, func(it fetchItem) bool { return it.kind == fetchUID }) {
+		f.items = slices.Insert(f.items, 0, fetchItem{kind: fetchUID, label: "UID "})
+	}
 }
 
 func (f *fetchArgs) add(p *imapwire.Parser, it fetchItem) {

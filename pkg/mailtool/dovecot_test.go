@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -69,7 +70,9 @@ func summary(t *testing.T, b mailbox.Mailbox) (list []string) {
 		if err != nil {
 			t.Error(err)
 		}
-		list = append(list, fmt.Sprint(m.UID, " ", append(f, m.Keywords...), " ", n))
+		f = append(f, m.Keywords...)
+		slices.Sort(f)
+		list = append(list, fmt.Sprint(m.UID, " ", f, " ", n))
 	}
 	return list
 }
@@ -78,6 +81,7 @@ func theirs(out string) (list []string) {
 	for _, m := range fetched.FindAllStringSubmatch(out, -1) {
 		flags := strings.Fields(m[2])
 		flags = deleteRecent(flags)
+		slices.Sort(flags)
 		list = append(list, fmt.Sprint(m[1], " ", flags, " ", m[3]))
 	}
 	return list
@@ -105,7 +109,7 @@ func TestDovecotPeer(t *testing.T) {
 	for _, name := range []string{"INBOX", "Projekte/2024 & mehr"} {
 		uids := mailboxtest.Add(t, s, name, "Subject: a\r\n\r\na\r\n", "Subject: b\r\n\r\nb\r\n", "Subject: c\r\n\r\nc\r\n", "Subject: d\r\n\r\nd\r\n")
 		b := mailboxtest.Open(t, s, name)
-		b.Store(uids[1:3], mailbox.StoreChange{Op: mailbox.Add, Flags: mailbox.Flagged | mailbox.Answered, Keywords: []string{"red"}})
+		b.Store(uids[1:3], mailbox.StoreChange{Op: mailbox.Add, Flags: mailbox.Flagged | mailbox.Answered, Keywords: []string{"red", "$Forwarded"}})
 		b.Store(uids[:1], mailbox.StoreChange{Op: mailbox.Add, Flags: mailbox.Deleted})
 		b.Expunge(nil)
 		mailboxtest.Sync(t, b)

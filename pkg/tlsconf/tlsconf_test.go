@@ -237,7 +237,10 @@ func handshake(t *testing.T, server, client *tls.Config) (tls.ConnectionState, t
 	errs := make(chan error, 1)
 	go func() { errs <- s.Handshake() }()
 	err := c.Handshake()
-	if err == nil {
+	if err != nil {
+		b.Close() // or the server waits, and its state cannot be had
+		<-errs
+	} else {
 		err = <-errs
 	}
 	return s.ConnectionState(), c.ConnectionState(), err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,9 +52,22 @@ var clients = []client{
 	}},
 }
 
+// msmtp sends like sendmail does, from its standard input.
+var msmtp = client{"msmtp", "msmtp", func(st *stage, f fixture, rcpt string, auth bool) ([]string, error) {
+	host, port, err := net.SplitHostPort(map[bool]string{false: st.s.SMTP(), true: st.s.Submission()}[auth])
+	if err != nil {
+		return nil, err
+	}
+	a := []string{"sh", "-c", `file=$1; shift; exec msmtp "$@" < "$file"`, "sh", filepath.Join(st.dir, f.file), "-C", "/dev/null", "--host", host, "--port", port, "--from", "sender@client.test", "--domain", "client.test"}
+	if auth {
+		a = append(a, "--tls=on", "--tls-trust-file="+st.cert(), "--auth=scram-sha-256", "--user", "user1@local.test", "--passwordeval", "echo test")
+	}
+	return append(a, "--", rcpt), nil
+}}
+
 // clients sends every fixture with every client to a Maildir.
 func (st *stage) clients(fs []fixture) {
-	for _, c := range clients {
+	for _, c := range append(clients, msmtp) {
 		for _, f := range fs {
 			st.try(fmt.Sprintf("%s -> Posthaste -> Maildir: %s", c.name, f.name), func() error {
 				return st.direct(c, f, false)

@@ -42,7 +42,7 @@ func (st *stage) logTraffic() (string, error) {
 		return "", err
 	}
 	defer sink.Close()
-	s, err := rig.New(filepath.Join(st.dir, "logs"), 2, portBase+1000)
+	s, err := rig.New(filepath.Join(st.dir, "logs"), 2, 0)
 	if err != nil {
 		return "", err
 	}

@@ -68,12 +68,17 @@ func (st *stage) passwords() {
 	})
 	st.try("AUTH at Postfix, checked by Posthaste's auth", func() error {
 		defer stopAll()
-		err := st.postfixWith("smtpd_sasl_auth_enable = yes", "smtpd_sasl_type = dovecot", "smtpd_sasl_path = "+filepath.Join(st.s.Queue, "private", "auth"))
-		if log, _ := os.ReadFile(st.s.Log); strings.Contains(string(log), "service auth: connection refused: process") {
-			return skip{"auth does not admit Postfix's user to its socket"}
+		socket := filepath.Join(st.s.Queue, "private", "auth")
+		if err := st.postfixWith("smtpd_sasl_auth_enable = yes", "smtpd_sasl_type = dovecot", "smtpd_sasl_path = "+socket); err != nil {
+			return err
 		}
+		r, err := st.reader()
 		if err != nil {
 			return err
+		}
+		greeting := "import socket,sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.recv(100))"
+		if got, err := r.run("python3", "-c", greeting, socket); err == nil && strings.Contains(got, "VERSION") {
+			return fmt.Errorf("auth serves a user that is not in auth_client_users")
 		}
 		if err := login("127.0.0.1:"+postfixPort, "user0@local.test", "test"); err != nil {
 			log, _ := os.ReadFile(filepath.Join(st.dir, "postfix", "log", "maillog"))

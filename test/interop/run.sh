@@ -9,7 +9,8 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
   need=()
-  for p in postfix postfix-cdb swaks curl python3 pflogsumm fail2ban dovecot-core libnet-ssleay-perl libauthen-sasl-perl; do
+  for p in postfix postfix-cdb swaks curl python3 pflogsumm fail2ban dovecot-core dovecot-imapd libnet-ssleay-perl libauthen-sasl-perl \
+    msmtp mutt neomutt imapfilter mpop isync offlineimap3 fetchmail getmail6 roundcube-core roundcube-sqlite3 ruby php-cli php-imap php-sqlite3 php-intl php-mbstring php-xml; do
     dpkg -s "$p" > /dev/null 2>&1 || need+=("$p")
   done
   [ ${#need[@]} = 0 ] || test/tools/apt-install.sh "${need[@]}" || echo "SKIPPED: could not install ${need[*]}"

@@ -20,6 +20,9 @@ if mode == "starttls":
     s.starttls(context=tls)
 if mode != "plain":
     s.login(sys.argv[6], sys.argv[7])
-refused = s.sendmail(sender, [rcpt], data, mail_options=["BODY=8BITMIME"] if s.has_extn("8bitmime") else [])
+options = ["BODY=8BITMIME"] if s.has_extn("8bitmime") else []
+if not (sender + rcpt).isascii():
+    options.append("SMTPUTF8")
+refused = s.sendmail(sender, [rcpt], data, mail_options=options)
 s.quit()
 sys.exit(1 if refused else 0)

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Installs Debian packages without letting them start anything.
+# Installs Debian packages without letting them start anything. Waits for
+# another run of apt or dpkg to end.
 # usage: apt-install.sh PACKAGE...
 set -e
 export DEBIAN_FRONTEND=noninteractive
@@ -9,4 +10,5 @@ if [ ! -e /usr/sbin/policy-rc.d ]; then
   chmod 755 /usr/sbin/policy-rc.d
   trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 fi
-apt-get install -qq -y --no-install-recommends "$@" > /dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends "$@" > /dev/null; }
+install() { apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "$@" > /dev/null; }
+install "$@" || { apt-get -o DPkg::Lock::Timeout=300 update -qq && install "$@"; }

@@ -63,13 +63,15 @@ var common = []string{"compatibility_level", "config_directory", "daemon_directo
 // foreign says that a parameter is not the program's, although the code that
 // it shares with others refers to it.
 func foreign(program, param string) bool {
-	switch program {
-	case "smtp":
+	switch {
+	case param == "auth_client_users":
+		return program != "auth"
+	case program == "smtp":
 		return strings.HasPrefix(param, "lmtp_")
-	case "lmtp":
+	case program == "lmtp":
 		return strings.HasPrefix(param, "smtp_")
 	}
-	return param == "auth_client_users" && program != "auth"
+	return false
 }
 
 // parameters writes the section about configuration parameters.

@@ -240,7 +240,8 @@ func (a *maildirAdmin) Rebuild(name string) (kept bool, err error) {
 	return kept, err
 }
 
-// Export writes dovecot-uidlist, so that Dovecot shows the same UIDs.
+// Export writes dovecot-uidlist, so that Dovecot shows the same UIDs, and gives
+// $Forwarded a letter, since Dovecot does not know "P".
 func (a *maildirAdmin) Export(name string) error {
 	f, err := a.m.byName(a.root, name)
 	if err != nil {
@@ -251,9 +252,50 @@ func (a *maildirAdmin) Export(name string) error {
 	defer f.mu.Unlock()
 	f.force = true
 	return f.locked(func() error {
+		if err := f.spellForwarded(); err != nil {
+			return err
+		}
 		v := f.idx.State.View(f.idx.Header.UIDValidity)
 		return writeFile(f.dir, "dovecot-uidlist", formatUIDList(v, f.idx.Header.ID))
 	})
+}
+
+// spellForwarded writes $Forwarded as a letter of dovecot-keywords instead of
+// "P", if there is such a message and a letter is free. Should it be
+// interrupted, the index knows the keyword, and the next export goes on.
+func (f *folder) spellForwarded() error {
+	f.loadLetters()
+	var log index.Log
+	for _, m := range f.idx.State.View(f.idx.Header.UIDValidity).Messages {
+		if !slices.Contains(m.Keywords, forwarded) {
+			continue
+		}
+		if f.let.letter(forwarded) == 0 {
+			if !f.let.assign(forwarded) {
+				return nil
+			}
+			if err := f.saveLetters(); err != nil {
+				return err
+			}
+		}
+		base, info := splitName(m.File)
+		_, _, other := f.let.parseInfo(info)
+		n := *m
+		n.File, _ = f.let.fileName(base, m.Flags, m.Keywords, strings.ReplaceAll(other, "P", ""))
+		n.Place = index.Cur
+		if n.File == m.File || len(n.File) > 255 {
+			continue
+		}
+		f.force = true
+		if err := os.Rename(f.path(m), f.path(&n)); err != nil {
+			return err
+		}
+		log.Rename(&n)
+	}
+	if log.Len() == 0 {
+		return nil
+	}
+	return f.commit(&log, 0, 0)
 }
 
 // Imported is what ImportMaildir did with one folder.

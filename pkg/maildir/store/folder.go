@@ -374,6 +374,10 @@ func (f *folder) assignLetters(kw []string) error {
 	if !changed {
 		return nil
 	}
+	return f.saveLetters()
+}
+
+func (f *folder) saveLetters() error {
 	if err := writeFile(f.dir, "dovecot-keywords", f.let.format()); err != nil {
 		f.letSeen = fileStamp{}
 		f.loadLetters()

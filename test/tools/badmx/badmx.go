@@ -46,6 +46,8 @@ type Script struct {
 	TLS *tls.Config
 	// NoPipelining leaves PIPELINING out of the EHLO answer.
 	NoPipelining bool
+	// UTF8 offers SMTPUTF8 (RFC 6531).
+	UTF8 bool
 	// Forget leaves Mail.Data and Mails empty, for load tests.
 	Forget bool
 }
@@ -296,6 +298,9 @@ func (x *session) ehlo() string {
 	}
 	if x.s.script.TLS != nil && !x.tls {
 		t += "250-STARTTLS\r\n"
+	}
+	if x.s.script.UTF8 {
+		t += "250-SMTPUTF8\r\n"
 	}
 	return t + "250-SIZE 104857600\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME"
 }
