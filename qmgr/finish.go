@@ -380,18 +380,24 @@ func (q *manager) finish(m *message) bool {
 	return true
 }
 
-// handBack leaves a message in the active queue, where the next process finds
-// the recipients that this one did not get to.
-func (q *manager) handBack(m *message) bool {
+// recorded puts down all outcomes before a message leaves for another queue or
+// process; false if it comes back to finish, since that failed or somebody has
+// taken the message away meanwhile.
+func (q *manager) recorded(m *message) bool {
 	if !q.record(m) {
 		q.pause(m)
 		return false
 	}
 	q.mu.Lock()
-	gone := m.letGo != nil
-	q.mu.Unlock()
-	if gone {
-		return false // comes back to finish
+	defer q.mu.Unlock()
+	return m.letGo == nil
+}
+
+// handBack leaves a message in the active queue, where the next process finds
+// the recipients that this one did not get to.
+func (q *manager) handBack(m *message) bool {
+	if !q.recorded(m) {
+		return false
 	}
 	m.fd.Lock()
 	m.file.Close()
@@ -402,15 +408,8 @@ func (q *manager) handBack(m *message) bool {
 
 // putBack moves a message to the deferred queue.
 func (q *manager) putBack(m *message) bool {
-	if !q.record(m) {
-		q.pause(m)
+	if !q.recorded(m) {
 		return false
-	}
-	q.mu.Lock()
-	gone := m.letGo != nil
-	q.mu.Unlock()
-	if gone {
-		return false // comes back to finish
 	}
 	now := clock.Now()
 	next := now.Add(min(max(now.Sub(m.env.Arrival), q.set.minBackoff), q.set.maxBackoff))
