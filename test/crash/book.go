@@ -58,9 +58,10 @@ type book struct {
 	asked  map[string]bool // addresses at later.test that got their 450
 }
 
-// newBook decides what will be sent.
-func newBook(o options) *book {
-	b := &book{prefix: "m", remote: map[string]int{}, asked: map[string]bool{}}
+// newBook decides what will be sent. The prefix, of tokens and remote recipients,
+// tells the books of a run apart.
+func newBook(o options, prefix string) *book {
+	b := &book{prefix: prefix, remote: map[string]int{}, asked: map[string]bool{}}
 	rng := rand.New(rand.NewSource(o.seed))
 	for i := range o.n {
 		l := &letter{sender: rng.Intn(o.users)}
@@ -78,7 +79,7 @@ func newBook(o options) *book {
 					r.address = fmt.Sprintf("alias%d@localhost", r.user)
 				}
 			default:
-				r.address = fmt.Sprintf("r%d-%d@%s", i, j, map[kind]string{relayed: "far.test", later: "later.test", refused: "no.test"}[r.kind])
+				r.address = fmt.Sprintf("%s%d-%d@%s", prefix, i, j, map[kind]string{relayed: "far.test", later: "later.test", refused: "no.test"}[r.kind])
 			}
 			l.to = append(l.to, r)
 		}

@@ -119,7 +119,7 @@ func system(dir string, o options) (*rig.System, error) {
 
 func run(s *rig.System, o options) (bool, error) {
 	fmt.Printf("seed %d, %d messages of at most %d recipients from %d clients\n", o.seed, o.n, o.rcpts, o.clients)
-	book := newBook(o)
+	book := newBook(o, "m")
 	sink, err := startSink(book)
 	if err != nil {
 		return false, err
@@ -239,8 +239,7 @@ func calm(s *rig.System, o options) bool {
 	o.n, o.masters = 300, 0
 	o.seed++
 	o.clients = min(o.clients, 10)
-	book := newBook(o)
-	book.prefix = "calm"
+	book := newBook(o, "calm")
 	sink, err := startSink(book)
 	if err != nil {
 		fmt.Printf("WRONG: %v\n", err)
