@@ -146,8 +146,7 @@ func (l *lifecycle) leave() {
 		l.room.Wait()
 	}
 	l.mu.Unlock()
-	l.r.env.Log.Flush()
-	os.Exit(0)
+	l.r.exit()
 }
 
 // hurry bounds what drain leaves open.
@@ -156,8 +155,7 @@ func (l *lifecycle) hurry() {
 	time.AfterFunc(stopGrace, func() {
 		l.r.cancel()
 		time.AfterFunc(time.Second, func() {
-			l.r.env.Log.Flush()
-			os.Exit(0)
+			l.r.exit()
 		})
 	})
 }

@@ -1,0 +1,7 @@
+//go:build !profile
+
+package service
+
+func startProfile(string) {}
+
+func stopProfile() {}
