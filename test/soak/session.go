@@ -65,6 +65,9 @@ func hides(command string) bool {
 	return false
 }
 
+// quiet are the commands at whose end nothing of the mailbox is told.
+func quiet(command string) bool { return command == "UNSELECT" || command == "CLOSE" }
+
 // do runs a command and returns the tagged answer, which is OK or NO.
 func (s *session) do(format string, a ...any) (*line, error) {
 	s.tag++
@@ -98,6 +101,9 @@ func (s *session) finish(tag string) (*line, error) {
 		s.asks = nil
 		switch l.word(1) {
 		case "OK":
+			if quiet(s.command) {
+				return l, nil
+			}
 			if s.viewed = s.started; !hides(s.command) {
 				s.cleared = s.started
 			}
@@ -392,6 +398,7 @@ func (s *session) open() error {
 	}
 	past := s.validity
 	s.viewed = now()
+	s.told = s.modSeq // what came within a command that was cut off does not count
 	if _, err := s.wire.response(); err != nil {
 		return err
 	}
@@ -443,9 +450,10 @@ func (s *session) selectBox(past uint32) error {
 		return asWrong(err)
 	}
 	s.told = s.highest
+	since := s.modSeq
 	s.modSeq = 0
 	if resync {
-		if err := s.resynced(before); err != nil {
+		if err := s.resynced(before, since); err != nil {
 			return err
 		}
 	}
@@ -467,7 +475,7 @@ func nonzero(uids []uint32) (out []uint32) {
 
 // resynced checks that what QRESYNC told makes what was known before into what
 // is there: all is asked for now, and must be no news.
-func (s *session) resynced(before []uint32) error {
+func (s *session) resynced(before []uint32, since uint64) error {
 	if len(s.uids) > 0 {
 		s.asks = func(int, uint32) bool { return true }
 		if _, err := s.do("FETCH 1:%d (UID FLAGS MODSEQ)", len(s.uids)); err != nil {
@@ -486,7 +494,7 @@ func (s *session) resynced(before []uint32) error {
 	}
 	for _, u := range before {
 		if u != 0 && !has[u] && !s.vanished[u] {
-			return wrong("UID %d of %v is gone since mod-sequence %d, but QRESYNC did not say so", u, s.box, s.modSeq)
+			return wrong("UID %d of %v is gone since mod-sequence %d, but QRESYNC did not say so", u, s.box, since)
 		}
 		if u != 0 && s.vanished[u] {
 			if err := s.box.expunged(u); err != nil {

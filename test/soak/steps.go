@@ -330,16 +330,16 @@ func (s *session) read() error {
 	if len(uids) == 0 {
 		return s.noop()
 	}
+	before, told := s.flags[uids[0]]
 	over := s.box.change(uids, 1<<4, 0, fmt.Sprintf("client %d, BODY[]", s.id))
 	l, err := s.do("UID FETCH %s BODY[]", join(uids))
 	if err == nil && l.word(1) == "OK" && !strings.Contains(l.raw, "[EXPUNGEISSUED]") && !s.readOf(uids[0]) {
 		return wrong("UID FETCH %d BODY[]: nothing came", uids[0])
 	}
-	if err != nil || !s.readOf(uids[0]) {
-		return err
+	if err == nil && s.readOf(uids[0]) && told && before&(1<<4) == 0 { // otherwise it may have seemed to be set already
+		over(0)
 	}
-	over(0)
-	return nil
+	return err
 }
 
 func (s *session) readOf(u uint32) bool {

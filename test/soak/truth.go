@@ -367,7 +367,7 @@ func (b *box) observe(uid uint32, s seen, from int64) error {
 		}
 	}
 	if s.modSeq != 0 {
-		if s.modSeq < m.modSeq && m.modSeen < from {
+		if s.modSeq < m.modSeq && m.modSeen < from && !b.mayBeGone(m, t) {
 			return fmt.Errorf("UID %d of %v: its mod-sequence was %d at %.3f s, and %d for one who looked after %.3f s", uid, b, m.modSeq, seconds(m.modSeen), s.modSeq, seconds(from))
 		}
 		if s.modSeq > m.modSeq {

@@ -48,7 +48,7 @@ type wire struct {
 }
 
 // pastLines is how much of a dialogue is kept to be shown with a violation.
-const pastLines = 60
+const pastLines = 300
 
 func dial(addr string) (*wire, error) {
 	c, err := net.DialTimeout("tcp", addr, patience)
