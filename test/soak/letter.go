@@ -5,6 +5,8 @@ import (
 	"hash/fnv"
 	"regexp"
 	"strings"
+
+	"posthaste/test/tools/imaptalk"
 )
 
 // A message is known by its token, from which all of it follows: its octets,
@@ -53,15 +55,15 @@ type flags uint16
 
 // parseFlags reads a list; ok is false if a flag is none of ours. \Recent is no
 // property of a message and left out.
-func parseFlags(list []value) (f flags, ok bool) {
+func parseFlags(list []imaptalk.Value) (f flags, ok bool) {
 	ok = true
 next:
 	for _, v := range list {
-		if strings.EqualFold(v.s, `\Recent`) {
+		if strings.EqualFold(v.S, `\Recent`) {
 			continue
 		}
 		for i, n := range flagNames {
-			if strings.EqualFold(n, v.s) {
+			if strings.EqualFold(n, v.S) {
 				f |= 1 << i
 				continue next
 			}

@@ -92,7 +92,7 @@ func (s *session) finish(tag string) (*line, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.fields[0].s != tag {
+		if l.fields[0].S != tag {
 			if err := s.handle(l); err != nil {
 				return nil, err
 			}
@@ -135,8 +135,8 @@ func (s *session) handle(l *line) error {
 	case l.word(1) == "SEARCH":
 		s.searched = true
 		for _, v := range l.fields[2:] {
-			if !v.isL { // (MODSEQ n)
-				s.hits = append(s.hits, uint32(number(v.s)))
+			if !v.IsList { // (MODSEQ n)
+				s.hits = append(s.hits, uint32(number(v.S)))
 			}
 		}
 	case l.word(1) == "VANISHED":
@@ -186,7 +186,7 @@ func (s *session) handleVanished(l *line) error {
 	if !s.resyncs {
 		return wrong("%s, but QRESYNC was not enabled", l.raw)
 	}
-	last := set(l.fields[len(l.fields)-1].s)
+	last := set(l.fields[len(l.fields)-1].S)
 	if len(l.fields) == 4 { // (EARLIER)
 		for _, u := range last {
 			s.vanished[u] = true
@@ -236,14 +236,14 @@ func (s *session) handleFetch(l *line) error {
 	if n < 1 || n > len(s.uids) {
 		return wrong("%.60s of %d messages", l.raw, len(s.uids))
 	}
-	if len(l.fields) < 4 || !l.fields[3].isL || len(l.fields[3].list)%2 != 0 {
+	if len(l.fields) < 4 || !l.fields[3].IsList || len(l.fields[3].List)%2 != 0 {
 		return wrong("odd response %.200q", l.raw)
 	}
-	items := l.fields[3].list
+	items := l.fields[3].List
 	uid := s.uids[n-1]
 	for i := 0; i < len(items); i += 2 {
-		if strings.EqualFold(items[i].s, "UID") {
-			u := uint32(number(items[i+1].s))
+		if strings.EqualFold(items[i].S, "UID") {
+			u := uint32(number(items[i+1].S))
 			if uid != 0 && uid != u {
 				return wrong("message %d had UID %d and now %d", n, uid, u)
 			}
@@ -263,31 +263,31 @@ func (s *session) handleFetch(l *line) error {
 	var x seen
 	for i := 0; i < len(items); i += 2 {
 		v := items[i+1]
-		switch name := strings.ToUpper(items[i].s); {
+		switch name := strings.ToUpper(items[i].S); {
 		case name == "FLAGS":
-			f, ok := parseFlags(v.list)
+			f, ok := parseFlags(v.List)
 			if !ok {
 				return wrong("UID %d of %v has a flag from nowhere: %.200s", uid, s.box, l.raw)
 			}
 			x.flags, x.hasFlags = f, true
 		case name == "MODSEQ":
-			if !v.isL || len(v.list) != 1 {
+			if !v.IsList || len(v.List) != 1 {
 				return wrong("odd response %.200q", l.raw)
 			}
-			x.modSeq = number(v.list[0].s)
+			x.modSeq = number(v.List[0].S)
 			s.told = max(s.told, x.modSeq)
 		case name == "INTERNALDATE":
-			x.date = v.s
+			x.date = v.S
 		case name == "RFC822.SIZE":
-			x.size = number(v.s)
-		case name == "EMAILID" && len(v.list) == 1:
-			x.emailID = v.list[0].s
+			x.size = number(v.S)
+		case name == "EMAILID" && len(v.List) == 1:
+			x.emailID = v.List[0].S
 		case strings.HasPrefix(name, "BODY[HEADER.FIELDS"):
-			if err := s.box.bind(uid, tokenOf(v.s), s.viewed); err != nil {
+			if err := s.box.bind(uid, tokenOf(v.S), s.viewed); err != nil {
 				return asWrong(err)
 			}
 		case name == "BODY[]":
-			if err := s.box.octets(uid, v.s); err != nil {
+			if err := s.box.octets(uid, v.S); err != nil {
 				return asWrong(err)
 			}
 		}

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"posthaste/test/tools/imaptalk"
 )
 
 // patience is how long a client waits for anything.
@@ -21,14 +23,7 @@ var errLost = errors.New("connection lost")
 // line is one response with its literals.
 type line struct {
 	raw    string
-	fields []value
-}
-
-// value is an atom, a string or a list.
-type value struct {
-	s    string
-	list []value
-	isL  bool
+	fields []imaptalk.Value
 }
 
 // word is field i in capitals, "" where there is none.
@@ -36,7 +31,7 @@ func (l *line) word(i int) string {
 	if i >= len(l.fields) {
 		return ""
 	}
-	return strings.ToUpper(l.fields[i].s)
+	return strings.ToUpper(l.fields[i].S)
 }
 
 // wire is a connection, line by line, that remembers the end of its dialogue.
@@ -120,7 +115,7 @@ func (w *wire) response() (*line, error) {
 		if err != nil {
 			return nil, w.lost(err)
 		}
-		n := literal(l)
+		n := imaptalk.Literal(l)
 		if n < 0 {
 			break
 		}
@@ -130,9 +125,9 @@ func (w *wire) response() (*line, error) {
 	}
 	raw := b.String()
 	w.note("S:", raw)
-	p := &parser{text: raw[:len(raw)-len("\r\n")]}
-	l := &line{raw: p.text}
-	if p.values(&l.fields); p.bad && !l.status() {
+	l := &line{raw: strings.TrimSuffix(raw, "\r\n")}
+	var ok bool
+	if l.fields, ok = imaptalk.Parse(l.raw); !ok && !l.status() {
 		return nil, fmt.Errorf("response cannot be parsed: %.300q", raw)
 	}
 	return l, nil
@@ -145,106 +140,6 @@ func (l *line) status() bool {
 		return true
 	}
 	return strings.HasPrefix(l.raw, "+")
-}
-
-// literal gives n if the line ends in {n}CRLF, otherwise -1.
-func literal(l []byte) int {
-	l = bytes.TrimSuffix(l, []byte("\r\n"))
-	i := bytes.LastIndexByte(l, '{')
-	if i < 0 || l[len(l)-1] != '}' {
-		return -1
-	}
-	n, err := strconv.Atoi(string(l[i+1 : len(l)-1]))
-	if err != nil {
-		return -1
-	}
-	return n
-}
-
-// parser reads the values of a response. Its own, and no code of the server's:
-// what both get wrong would not show.
-type parser struct {
-	text string
-	bad  bool
-}
-
-// values reads up to the end or a closing parenthesis.
-func (p *parser) values(out *[]value) {
-	for {
-		p.text = strings.TrimLeft(p.text, " ")
-		switch {
-		case p.text == "" || p.text[0] == ')':
-			return
-		case p.text[0] == '(':
-			p.text = p.text[1:]
-			v := value{isL: true}
-			p.values(&v.list)
-			if !strings.HasPrefix(p.text, ")") {
-				p.bad = true
-				return
-			}
-			p.text = p.text[1:]
-			*out = append(*out, v)
-		case p.text[0] == '"':
-			*out = append(*out, value{s: p.quoted()})
-		case p.text[0] == '{' || strings.HasPrefix(p.text, "~{"):
-			i, j := strings.IndexByte(p.text, '{'), strings.Index(p.text, "}\r\n")
-			n, err := strconv.Atoi(p.text[i+1 : max(j, i+1)])
-			if j < 0 || err != nil || j+3+n > len(p.text) {
-				p.bad = true
-				return
-			}
-			*out = append(*out, value{s: p.text[j+3 : j+3+n]})
-			p.text = p.text[j+3+n:]
-		default:
-			*out = append(*out, value{s: p.atom()})
-		}
-		if p.bad {
-			return
-		}
-	}
-}
-
-func (p *parser) quoted() string {
-	var b strings.Builder
-	for i := 1; i < len(p.text); i++ {
-		switch c := p.text[i]; c {
-		case '\\':
-			if i++; i < len(p.text) {
-				b.WriteByte(p.text[i])
-			}
-		case '"':
-			p.text = p.text[i+1:]
-			return b.String()
-		default:
-			b.WriteByte(c)
-		}
-	}
-	p.bad = true
-	return ""
-}
-
-// atom reads up to a blank or parenthesis outside of brackets.
-func (p *parser) atom() string {
-	depth := 0
-	for i := 0; i < len(p.text); i++ {
-		switch c := p.text[i]; {
-		case c == '[':
-			depth++
-		case c == ']' && depth > 0:
-			depth--
-		case depth == 0 && (c == ' ' || c == '(' || c == ')'):
-			if i == 0 {
-				p.bad = true
-			}
-			a := p.text[:i]
-			p.text = p.text[i:]
-			return a
-		}
-	}
-	a := p.text
-	p.text = ""
-	return a
 }
 
 // code returns the words of a response code: of "* OK [UIDNEXT 5] text", for

@@ -145,6 +145,9 @@ func apply(m *mailbox.Message, c *mailbox.StoreChange) (mailbox.Flags, []string)
 // change renames files to show the new flags, and then records what came of
 // it. A file that has gone elsewhere is looked for once.
 func (f *folder) change(list []*mailbox.Message, c *mailbox.StoreChange) error {
+	// Who has not looked into the directories yet does not know the letters, and
+	// would leave those of keywords that go.
+	f.loadLetters()
 	for try := 0; len(list) > 0; try++ {
 		var log index.Log
 		var lost []mailbox.UID

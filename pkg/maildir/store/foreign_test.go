@@ -302,3 +302,32 @@ func TestCleanTmp(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestKeywordsAfterRestart: a process that has just started, and has no reason
+// to look into the directories, knows the letters of the keywords that it
+// removes, so that the next rename by another program does not bring them back.
+func TestKeywordsAfterRestart(t *testing.T) {
+	_, root, s := setup(t)
+	u := mailboxtest.Add(t, s, "INBOX", msg(1))
+	b := mailboxtest.Open(t, s, "INBOX")
+	if _, err := b.Store(u, mailbox.StoreChange{Op: mailbox.Add, Flags: mailbox.Seen, Keywords: []string{"one", "two"}}); err != nil {
+		t.Fatal(err)
+	}
+	again := newManager(t, []mailbox.Folder{})
+	again.settle = time.Hour
+	c := mailboxtest.Open(t, openStore(t, again, root), "INBOX")
+	if _, err := c.Store(u, mailbox.StoreChange{Op: mailbox.Remove, Keywords: []string{"two"}}); err != nil {
+		t.Fatal(err)
+	}
+	files, _ := filepath.Glob(root + "/cur/*")
+	if len(files) != 1 || !strings.HasSuffix(files[0], ":2,Sa") {
+		t.Errorf("the file's name is %q, which should end in :2,Sa", files)
+	}
+	if err := os.Rename(files[0], strings.Replace(files[0], ":2,S", ":2,FS", 1)); err != nil {
+		t.Fatal(err)
+	}
+	sees(t, c, "a rename", func() bool {
+		x := c.View().Get(u[0])
+		return x.Flags == mailbox.Seen|mailbox.Flagged && slices.Equal(x.Keywords, []string{"one"})
+	})
+}
