@@ -46,7 +46,9 @@ func (m *Manager) with(root, name string, fn func(f *folder, l index.Lock, known
 	defer l.Release()
 	f.drop()
 	f.letSeen = fileStamp{}
-	return fn(f, l, known)
+	err = fn(f, l, known)
+	f.publish()
+	return err
 }
 
 // Verify compares a folder's index with its files by the rules of
