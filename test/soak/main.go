@@ -4,7 +4,7 @@
 //
 // # Usage
 //
-//	soak [-minutes N] [-clients N] [-users N] [-seed N] [-kill-every T] [-foreign-every T] [-dir DIRECTORY] [-keep]
+//	soak [-minutes N] [-clients N] [-users N] [-seed N] [-kill-every T] [-victims PROGRAMS] [-mail-every T] [-foreign-every T] [-think T] [-most N] [-dir DIRECTORY] [-keep]
 //
 // # Description
 //
@@ -42,6 +42,7 @@ type options struct {
 	minutes                 float64
 	clients, users, most    int
 	seed                    int64
+	victims                 string
 	killEvery, foreignEvery time.Duration
 	mailEvery, think        time.Duration
 }
@@ -54,8 +55,9 @@ type world struct {
 	boxes    []*box
 	stop     chan struct{}
 
-	tokens atomic.Int64
-	stats  struct {
+	tokens         atomic.Int64
+	deliveryKilled atomic.Bool
+	stats          struct {
 		delivered, unknownMail, foreignAdded, foreignRenamed, foreignRemoved, resyncs, lost, inUse atomic.Int64
 	}
 
@@ -74,6 +76,7 @@ func main() {
 	flag.IntVar(&o.most, "most", 150, "messages above which a mailbox gets no more")
 	flag.Int64Var(&o.seed, "seed", time.Now().UnixNano(), "for the random choices")
 	flag.DurationVar(&o.killEvery, "kill-every", 4*time.Second, "mean interval between two kills; 0: none")
+	flag.StringVar(&o.victims, "victims", "imapd,imapd,imapd,imapd,pop3d,pop3d,virtual,virtual,login", "programs that are killed, the more often named the more often")
 	flag.DurationVar(&o.foreignEvery, "foreign-every", 20*time.Millisecond, "mean interval between two changes by the foreign program")
 	flag.DurationVar(&o.mailEvery, "mail-every", 100*time.Millisecond, "mean interval between two messages of each of three senders")
 	flag.DurationVar(&o.think, "think", 200*time.Millisecond, "mean pause of a client between two commands")
