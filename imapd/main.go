@@ -16,7 +16,7 @@
 //
 // The level separator is "/". Searching looks at decoded text, whatever its
 // charset. What is not declared, or declared wrongly, and is not UTF-8 is taken
-// for GB18030.
+// for GB18030. A search that takes long says every ten seconds how far it is.
 //
 // Messages up to message_size_limit can be appended. A session that says nothing
 // for imapd_timeout is ended, and so is one whose client does not take what it
@@ -73,6 +73,7 @@ func (s *server) open(env *service.Env) error {
 	s.opt.timeout = params.ImapdTimeout.In(cfg)
 	s.opt.keepalive = params.ImapdIdleNotifyInterval.In(cfg)
 	s.opt.appendLimit = int64(params.MessageSizeLimit.In(cfg))
+	s.opt.progress = progressEvery
 	s.opt.log = env.Log
 	var folders []mailbox.Folder
 	for _, name := range params.ImapdCreateFolders.List(cfg) {
