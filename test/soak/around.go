@@ -72,6 +72,22 @@ func (w *world) killer(rng *rand.Rand) error {
 	return nil
 }
 
+// administrator makes indexes anew now and then, beside all that goes on.
+func (w *world) administrator(rng *rand.Rand) error {
+	for w.o.rebuildEvery > 0 {
+		select {
+		case <-w.stop:
+			return nil
+		case <-time.After(time.Duration(rng.Int64N(2*int64(w.o.rebuildEvery) + 1))):
+		}
+		if _, err := w.s.Run("posthaste", "-c", w.s.Conf(), "mailbox", "rebuild", fmt.Sprintf("user%d", rng.IntN(w.o.users))); err != nil {
+			return fmt.Errorf("VIOLATION: %w", err)
+		}
+		w.stats.rebuilt.Add(1)
+	}
+	return nil
+}
+
 func owner(path string) (uid, gid int, err error) {
 	st, err := os.Stat(path)
 	if err != nil {
@@ -204,7 +220,7 @@ func (w *world) summary() {
 	}
 	fmt.Printf("%d operations in %.0f s: %s\n", total, seconds(now()), table(w.commands))
 	st := &w.stats
-	fmt.Printf("killed: %s; %d connections cut; %d returns by QRESYNC; %d POP3 logins while another had the mailbox\n", table(w.killed), st.lost.Load(), st.resyncs.Load(), st.inUse.Load())
+	fmt.Printf("killed: %s; %d indexes made anew; %d connections cut; %d returns by QRESYNC; %d POP3 logins while another had the mailbox\n", table(w.killed), st.rebuilt.Load(), st.lost.Load(), st.resyncs.Load(), st.inUse.Load())
 	fmt.Printf("deliveries: %d acknowledged, %d perhaps; foreign program: %d added, %d renamed, %d removed\n", st.delivered.Load(), st.unknownMail.Load(),
 		st.foreignAdded.Load(), st.foreignRenamed.Load(), st.foreignRemoved.Load())
 	if len(w.refusals) > 0 {

@@ -4,7 +4,8 @@
 //
 // # Usage
 //
-//	soak [-minutes N] [-clients N] [-users N] [-seed N] [-kill-every T] [-victims PROGRAMS] [-mail-every T] [-foreign-every T] [-think T] [-most N] [-dir DIRECTORY] [-keep]
+//	soak [-minutes N] [-clients N] [-users N] [-seed N] [-kill-every T] [-victims PROGRAMS] [-mail-every T] [-foreign-every T]
+//	     [-rebuild-every T] [-think T] [-most N] [-dir DIRECTORY] [-keep]
 //
 // # Description
 //
@@ -14,7 +15,7 @@
 // a third with QRESYNC; one client in twelve speaks POP3. Mail is delivered by
 // SMTP. A program that knows nothing of ours adds, renames and removes files in
 // new/ and cur/. Meanwhile imapd, pop3d, virtual and sometimes login are killed
-// with SIGKILL at random.
+// with SIGKILL at random, and posthaste mailbox rebuild makes indexes anew.
 //
 // The rules are in docs/internals/consistency.md. The first violation ends the
 // run, with the dialogue in which it showed and what is known of the message.
@@ -45,6 +46,7 @@ type options struct {
 	victims                 string
 	killEvery, foreignEvery time.Duration
 	mailEvery, think        time.Duration
+	rebuildEvery            time.Duration
 }
 
 // world is what all parts of a run share.
@@ -58,7 +60,7 @@ type world struct {
 	tokens         atomic.Int64
 	deliveryKilled atomic.Bool
 	stats          struct {
-		delivered, unknownMail, foreignAdded, foreignRenamed, foreignRemoved, resyncs, lost, inUse atomic.Int64
+		delivered, unknownMail, foreignAdded, foreignRenamed, foreignRemoved, resyncs, lost, inUse, rebuilt atomic.Int64
 	}
 
 	mu       sync.Mutex
@@ -79,6 +81,7 @@ func main() {
 	flag.StringVar(&o.victims, "victims", "imapd,imapd,imapd,imapd,pop3d,pop3d,virtual,virtual,login", "programs that are killed, the more often named the more often")
 	flag.DurationVar(&o.foreignEvery, "foreign-every", 20*time.Millisecond, "mean interval between two changes by the foreign program")
 	flag.DurationVar(&o.mailEvery, "mail-every", 100*time.Millisecond, "mean interval between two messages of each of three senders")
+	flag.DurationVar(&o.rebuildEvery, "rebuild-every", 10*time.Second, "mean interval between two times that posthaste mailbox rebuild makes a user's indexes anew; 0: none")
 	flag.DurationVar(&o.think, "think", 200*time.Millisecond, "mean pause of a client between two commands")
 	base := flag.String("dir", "/var/tmp", "where the instance is made")
 	keep := flag.Bool("keep", false, "leave the instance's files")
@@ -216,6 +219,7 @@ func (w *world) run() error {
 	}
 	start(func() error { return (&stranger{w: w, rng: w.rand(-1)}).run(w.stop) })
 	start(func() error { return w.killer(w.rand(-10)) })
+	start(func() error { return w.administrator(w.rand(-11)) })
 	var err error
 	select {
 	case <-time.After(time.Duration(w.o.minutes * float64(time.Minute))):
