@@ -12,7 +12,7 @@
 // A whole private mail system is started. Each of the users has two mailboxes,
 // shared by the clients of that user. IMAP clients append, store, expunge, copy,
 // move, read, search, idle, leave and come back; a third of them with CONDSTORE,
-// a third with QRESYNC; one client in twelve speaks POP3. Mail is delivered by
+// a third with QRESYNC, a seventh with COMPRESS; one client in twelve speaks POP3. Mail is delivered by
 // SMTP. A program that knows nothing of ours adds, renames and removes files in
 // new/ and cur/. Meanwhile imapd, pop3d, virtual and sometimes login are killed
 // with SIGKILL at random, and posthaste mailbox rebuild makes indexes anew.
@@ -275,6 +275,7 @@ func (w *world) client(id int) error {
 	case 2:
 		s.condstore, s.resyncs = true, true
 	}
+	s.compresses = id%7 == 3
 	defer func() { s.wire.close() }()
 	pause(s.rng, time.Second)
 	err := fmt.Errorf("%w: not connected yet", errLost)

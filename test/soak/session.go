@@ -30,7 +30,8 @@ type session struct {
 	wire *wire
 	tag  int
 
-	resyncs, condstore bool // what it uses
+	resyncs, condstore, compresses bool // what it uses
+	readOnly                       bool // the mailbox was taken up by EXAMINE
 
 	uids     []uint32         // by sequence number; 0: not told yet
 	flags    map[uint32]flags // as last told
@@ -66,7 +67,9 @@ func hides(command string) bool {
 }
 
 // quiet are the commands at whose end nothing of the mailbox is told.
-func quiet(command string) bool { return command == "UNSELECT" || command == "CLOSE" }
+func quiet(command string) bool {
+	return command == "UNSELECT" || command == "CLOSE" || command == "COMPRESS DEFLATE"
+}
 
 // do runs a command and returns the tagged answer, which is OK or NO.
 func (s *session) do(format string, a ...any) (*line, error) {
@@ -413,6 +416,12 @@ func (s *session) open() error {
 			return err
 		}
 	}
+	if s.compresses {
+		if _, err := s.do("COMPRESS DEFLATE"); err != nil {
+			return err
+		}
+		s.wire.compress()
+	}
 	return s.selectBox(past)
 }
 
@@ -439,9 +448,16 @@ func (s *session) selectBox(past uint32) error {
 		s.flags = map[uint32]flags{}
 	}
 	at := now()
-	l, err := s.do("SELECT %s%s", s.box.name, param)
+	verb, want := "SELECT", "READ-WRITE"
+	if s.readOnly = s.rng.IntN(12) == 0; s.readOnly {
+		verb, want = "EXAMINE", "READ-ONLY"
+	}
+	l, err := s.do("%s %s%s", verb, s.box.name, param)
 	if err != nil {
 		return err
+	}
+	if _, ok := l.code(want); !ok && l.word(1) == "OK" {
+		return wrong("%s: %s", verb, l.raw)
 	}
 	if l.word(1) != "OK" {
 		return fmt.Errorf("%w: %s", errLost, l.raw)

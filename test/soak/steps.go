@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"time"
 )
@@ -185,9 +186,16 @@ func (s *session) storing(uids []uint32, f flags, op int, byUID bool) error {
 	if err != nil {
 		return err
 	}
+	if _, ro := l.code("READ-ONLY"); ro && l.word(1) == "NO" && s.readOnly {
+		over(-1)
+		return nil
+	}
 	// With a condition, and when some were gone, not all may have been changed:
 	// then such a write excuses what is seen, and overwrites nothing.
 	if l.word(1) == "OK" && cond == "" && !strings.Contains(l.raw, "[EXPUNGEISSUED]") {
+		if s.readOnly {
+			return wrong("%s %s in a mailbox that is read-only: %s", verb, target, l.raw)
+		}
 		over(0)
 		if silent == "" {
 			for _, u := range uids {
@@ -200,19 +208,26 @@ func (s *session) storing(uids []uint32, f flags, op int, byUID bool) error {
 	return nil
 }
 
+// removing is the box's remove, and nothing where the session may not write.
+func (s *session) removing(uids []uint32, needs bool, who string) func() {
+	if s.readOnly {
+		return func() {}
+	}
+	return s.box.remove(uids, needs, who)
+}
+
 // expunge removes all that is marked.
 func (s *session) expunge() error {
 	if s.rng.IntN(4) == 0 { // without being told of
-		over := s.box.remove(nil, true, fmt.Sprintf("client %d, CLOSE", s.id))
+		over := s.removing(nil, true, fmt.Sprintf("client %d, CLOSE", s.id))
 		l, err := s.do("CLOSE")
 		if err != nil || l.word(1) != "OK" {
 			return err
 		}
 		over()
-		s.uids, s.flags = nil, map[uint32]flags{}
 		return s.selectBox(0)
 	}
-	over := s.box.remove(nil, true, fmt.Sprintf("client %d, EXPUNGE", s.id))
+	over := s.removing(nil, true, fmt.Sprintf("client %d, EXPUNGE", s.id))
 	if _, err := s.do("EXPUNGE"); err != nil {
 		return err
 	}
@@ -230,7 +245,7 @@ func (s *session) uidExpunge() error {
 	if len(marked) == 0 {
 		return s.flagDeleted()
 	}
-	over := s.box.remove(marked, true, fmt.Sprintf("client %d, UID EXPUNGE", s.id))
+	over := s.removing(marked, true, fmt.Sprintf("client %d, UID EXPUNGE", s.id))
 	if _, err := s.do("UID EXPUNGE %s", join(marked)); err != nil {
 		return err
 	}
@@ -261,7 +276,7 @@ func (s *session) copyMove() error {
 		s.coming[u] = dst.coming(t, true)
 	}
 	if verb == "MOVE" {
-		over = s.box.remove(uids, false, fmt.Sprintf("client %d, MOVE", s.id))
+		over = s.removing(uids, false, fmt.Sprintf("client %d, MOVE", s.id))
 	}
 	l, err := s.do("UID %s %s %s", verb, join(uids), dst.name)
 	if err != nil {
@@ -307,9 +322,11 @@ func (s *session) copied(w []string) error {
 		s.box.mu.Lock()
 		t := s.box.msgs[u].token
 		s.box.mu.Unlock()
+		on, off := s.box.may(u, s.started)
 		if err := dst.bind(to[i], t, s.started); err != nil {
 			return asWrong(err)
 		}
+		dst.copyOf(to[i], on, off)
 	}
 	return nil
 }
@@ -336,7 +353,9 @@ func (s *session) read() error {
 	if err == nil && l.word(1) == "OK" && !strings.Contains(l.raw, "[EXPUNGEISSUED]") && !s.readOf(uids[0]) {
 		return wrong("UID FETCH %d BODY[]: nothing came", uids[0])
 	}
-	if err == nil && s.readOf(uids[0]) && told && before&(1<<4) == 0 { // otherwise it may have seemed to be set already
+	if err == nil && s.readOnly {
+		over(-1)
+	} else if err == nil && s.readOf(uids[0]) && told && before&(1<<4) == 0 { // otherwise it may have seemed to be set already
 		over(0)
 	}
 	return err
@@ -436,7 +455,7 @@ func (s *session) idle() error {
 			return err
 		}
 	}
-	end := time.AfterFunc(time.Duration(s.rng.IntN(2500))*time.Millisecond, func() { fmt.Fprint(s.wire.c, "DONE\r\n") })
+	end := time.AfterFunc(time.Duration(s.rng.IntN(2500))*time.Millisecond, func() { io.WriteString(s.wire.w, "DONE\r\n") })
 	defer end.Stop()
 	_, err := s.finish(tag)
 	return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -203,6 +204,36 @@ func (b *box) bind(uid uint32, token string, from int64) error {
 		m.flag[i] = append(arrival, m.flag[i]...)
 	}
 	return nil
+}
+
+// may tells which flags of a message may be set, and which clear, for one who
+// looked between from and now.
+func (b *box) may(uid uint32, from int64) (on, off flags) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m, t := b.get(uid), now()
+	for i := range m.flag {
+		if m.flag[i].allows(true, from, t) {
+			on |= 1 << i
+		}
+		if m.flag[i].allows(false, from, t) {
+			off |= 1 << i
+		}
+	}
+	return on, off
+}
+
+// copyOf records that a copy came with flags of which those in on may be set,
+// and those in off clear.
+func (b *box) copyOf(uid uint32, on, off flags) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m := b.get(uid)
+	for i := range m.flag {
+		m.flag[i] = slices.DeleteFunc(m.flag[i], func(w *write) bool {
+			return w.who == "copy" && (w.on && on&(1<<i) == 0 || !w.on && off&(1<<i) == 0)
+		})
+	}
 }
 
 // most is how many UIDs a letter may have had. One that came by SMTP and that a

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"errors"
 	"fmt"
 	"io"
@@ -38,6 +39,7 @@ func (l *line) word(i int) string {
 type wire struct {
 	c    net.Conn
 	r    *bufio.Reader
+	w    io.Writer
 	past []string
 	next int
 }
@@ -50,7 +52,7 @@ func dial(addr string) (*wire, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", errLost, err)
 	}
-	w := &wire{c: c, r: bufio.NewReaderSize(c, 8<<10)}
+	w := &wire{c: c, r: bufio.NewReaderSize(c, 8<<10), w: c}
 	return w, nil
 }
 
@@ -58,6 +60,27 @@ func (w *wire) close() {
 	if w != nil {
 		w.c.Close()
 	}
+}
+
+// compress begins COMPRESS=DEFLATE.
+func (w *wire) compress() {
+	fw, err := flate.NewWriter(w.c, flate.BestSpeed)
+	if err != nil {
+		panic(err) // a bad level
+	}
+	w.w = flushing{fw}
+	w.r = bufio.NewReaderSize(flate.NewReader(w.r), 8<<10)
+}
+
+// flushing sends all that is written at once.
+type flushing struct{ *flate.Writer }
+
+func (f flushing) Write(p []byte) (int, error) {
+	n, err := f.Writer.Write(p)
+	if err == nil {
+		err = f.Flush()
+	}
+	return n, err
 }
 
 // note adds to the remembered dialogue.
@@ -81,7 +104,7 @@ func (w *wire) dialogue() string {
 func (w *wire) send(text string) error {
 	w.note("C:", text)
 	w.c.SetDeadline(time.Now().Add(patience))
-	if _, err := io.WriteString(w.c, text); err != nil {
+	if _, err := io.WriteString(w.w, text); err != nil {
 		return fmt.Errorf("%w: %v", errLost, err)
 	}
 	return nil
