@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -184,7 +185,9 @@ func (m *Manager) Rebuild(root, name string) (kept bool, err error) {
 				n.Flags, n.Keywords, n.ModSeq = fl, kw, seq
 				log.Change(f.idx.State, &n)
 			}
-			if n.Size, err = f.wireSize(x); err != nil {
+			if n.Size, err = f.wireSize(x); isNotExist(err) || errors.Is(err, mailbox.ErrExpunged) {
+				n.Size = x.Size // renamed or removed since the look: the next one finds out
+			} else if err != nil {
 				return err
 			}
 			if n.Size != x.Size {

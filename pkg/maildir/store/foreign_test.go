@@ -331,3 +331,45 @@ func TestKeywordsAfterRestart(t *testing.T) {
 		return x.Flags == mailbox.Seen|mailbox.Flagged && slices.Equal(x.Keywords, []string{"one"})
 	})
 }
+
+// TestRebuildBesideOthers: an index is made anew while another program renames
+// files; nothing gets another UID.
+func TestRebuildBesideOthers(t *testing.T) {
+	_, root, s := setup(t)
+	for i := range 10 {
+		mailboxtest.Add(t, s, "INBOX", msg(i))
+	}
+	b := mailboxtest.Open(t, s, "INBOX")
+	want := mailboxtest.UIDs(b)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			files, _ := filepath.Glob(root + "/cur/*")
+			for _, f := range files {
+				name, info, _ := strings.Cut(f, ":2,")
+				if info == "" {
+					info = "F"
+				} else {
+					info = ""
+				}
+				os.Rename(f, name+":2,"+info)
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	m := newManager(t, nil)
+	for range 100 {
+		if kept, err := m.Rebuild(root, "INBOX"); err != nil || !kept {
+			t.Errorf("rebuild: %v, %v", kept, err)
+			break
+		}
+	}
+	close(stop)
+	<-done
+	sees(t, b, "all messages", func() bool { return slices.Equal(mailboxtest.UIDs(b), want) })
+}
