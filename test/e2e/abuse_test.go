@@ -254,6 +254,19 @@ func TestAbuseOfMailboxes(t *testing.T) {
 		fmt.Fprintf(half.c, "h SEARCH TEXT {131072+}\r\n%s", strings.Repeat("x", 100000))
 	}
 	alive("slow readers")
+	pop := plain(t, s, 110)
+	pop.pop3("USER bob", false)
+	pop.pop3("PASS hunter2", false)
+	io.WriteString(pop.c, strings.Repeat("TOP 3 100000\r\nRETR 6\r\nRETR 5\r\n", 100))
+	if l := pop.line(); !strings.HasPrefix(l, "+OK") {
+		t.Errorf("TOP: %s", l)
+	}
+	alive("a slow reader by POP3")
+	if kib, n := peakMemory(s, "pop3d"); n != 1 || kib > 48<<10 {
+		t.Errorf("pop3d took %d KiB in %d processes", kib, n)
+	} else {
+		t.Logf("pop3d: %d KiB", kib)
+	}
 	kib, n := peakMemory(s, "imapd")
 	t.Logf("imapd: %d KiB in %d processes", kib, n)
 	if n != 1 || len(first) != 1 || s.Processes("imapd")[0] != first[0] {
