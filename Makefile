@@ -7,7 +7,7 @@ LDFLAGS  := -s -w
 # Every top-level folder with a main package is a program.
 PROGRAMS := $(sort $(patsubst %/main.go,%,$(wildcard */main.go)))
 
-.PHONY: all build run stop test check fmt generate clean fuzz crash bench interop system
+.PHONY: all build run stop test check fmt generate clean fuzz crash soak bench interop system
 
 all: build
 
@@ -43,6 +43,9 @@ fuzz:
 
 crash: build
 	@test/crash/run.sh
+
+soak: build
+	@test/soak/run.sh
 
 bench: build
 	@test/bench/run-all.sh

@@ -41,7 +41,7 @@ func newTestStore(t testing.TB) *testStore {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	return &testStore{t: t, root: root, m: m, ctx: ctx, stop: cancel,
-		opt: options{timeout: time.Minute, appendLimit: 10 << 20, log: maillog.New("imapd", failing{t})}}
+		opt: options{timeout: time.Minute, progress: time.Minute, appendLimit: 10 << 20, log: maillog.New("imapd", failing{t})}}
 }
 
 // dial starts a session and returns the client's end, past the greeting.

@@ -16,7 +16,7 @@
 //
 // The level separator is "/". Searching looks at decoded text, whatever its
 // charset. What is not declared, or declared wrongly, and is not UTF-8 is taken
-// for GB18030.
+// for GB18030. A search that takes long says every ten seconds how far it is.
 //
 // Mail is in Maildirs or in mbox files: mail_location says which and where. If it is
 // empty, users of the system have the mailboxes that local(8) delivers to:
@@ -88,6 +88,7 @@ func (s *server) open(env *service.Env) error {
 	s.opt.timeout = params.ImapdTimeout.In(cfg)
 	s.opt.keepalive = params.ImapdIdleNotifyInterval.In(cfg)
 	s.opt.appendLimit = int64(params.MessageSizeLimit.In(cfg))
+	s.opt.progress = progressEvery
 	s.opt.log = env.Log
 	var folders []mailbox.Folder
 	for _, name := range params.ImapdCreateFolders.List(cfg) {

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"posthaste/pkg/maildir/store"
 )
 
 // TestCutConnection: half a message is none, and nobody else notices.
@@ -81,6 +84,54 @@ func TestEnd(t *testing.T) {
 		c.c.SetReadDeadline(time.Now().Add(20 * time.Second))
 		if r := c.response(); !strings.HasPrefix(r, "* BYE [UNAVAILABLE]") {
 			t.Error(r)
+		}
+	}
+}
+
+// TestLongSearch: a command that works for long says so, and stops when nobody
+// is there to hear it.
+func TestLongSearch(t *testing.T) {
+	ts := newTestStore(t)
+	c := ts.client()
+	var b strings.Builder
+	for i := range 300 {
+		m := fmt.Sprintf("Subject: %d\r\nMessage-ID: <%d@x>\r\n\r\nx\r\n", i, i)
+		fmt.Fprintf(&b, " {%d+}\r\n%s", len(m), m)
+	}
+	c.ok("APPEND INBOX%s", b.String())
+	ts.opt.progress = 0 // long is at once
+	c = ts.client()
+	c.ok("SELECT INBOX")
+	for _, cmd := range []string{"SEARCH TEXT nothing", "SORT (SUBJECT) UTF-8 ALL", "THREAD REFERENCES UTF-8 ALL", "THREAD ORDEREDSUBJECT UTF-8 ALL"} {
+		out := c.ok("%s", cmd)
+		has(t, out, "* OK Searched 21% of the mailbox")
+		if n := len(out); n < 7 {
+			t.Errorf("%s: %q", cmd, out)
+		}
+		name, _, _ := strings.Cut(strings.ToLower(cmd), " ")
+		st, err := ts.m.Open(ts.root, store.UserOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mine, its := net.Pipe()
+		s := newSession(ts.ctx, &ts.opt, its, nil, "anna", st)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			s.run()
+			its.Close()
+			st.Close()
+		}()
+		gone := &client{t: t, c: mine, r: bufio.NewReader(mine), w: mine}
+		gone.ok("SELECT INBOX")
+		gone.send("T %s\r\n", cmd)
+		if r := gone.response(); r != "* OK Searched 0% of the mailbox\r\n" {
+			t.Errorf("%s: %q", cmd, r)
+		}
+		mine.Close()
+		<-done
+		if n := s.count[name]; n == nil || n.Total != 1 || n.OK != 0 {
+			t.Errorf("%s of a client that is gone went on to its end: %+v", cmd, n)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"time"
 
 	"posthaste/pkg/imapwire"
 	"posthaste/pkg/mailbox"
@@ -77,11 +78,37 @@ func (s *session) find(a *searchArgs) ([]hit, error) {
 		if a.key.ok(x, uint32(i+1), m) {
 			found = append(found, hit{uint32(i + 1), m})
 		}
-		if i&63 == 0 && s.ctx.Err() != nil {
-			return nil, s.ctx.Err()
+		if i&63 == 0 {
+			if err := s.working(i, len(s.box.View().Messages)); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return found, x.failed
+}
+
+// progressEvery is how long a command looks at messages before it says so.
+const progressEvery = 10 * time.Second
+
+// working is called now and then by commands that look at many messages before
+// they have anything to say: done of all so far. When that takes long it tells
+// the client, which keeps the path to it open; and a client that is gone is
+// noticed, so that nobody works for it any more. An error ends the command.
+func (s *session) working(done, all int) error {
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
+	if time.Since(s.said) < s.opt.progress {
+		return nil
+	}
+	s.said = time.Now()
+	s.out.str("* OK Searched ")
+	s.out.num(uint64(done * 100 / max(all, 1)))
+	s.out.str("% of the mailbox\r\n")
+	if s.out.flush() != nil {
+		return errGone
+	}
+	return nil
 }
 
 // save remembers a result as "$" (RFC 5182, section 2.1).

@@ -54,6 +54,7 @@ func (t *tidy) look() {
 type options struct {
 	timeout     time.Duration // of a session that says nothing
 	keepalive   time.Duration // between signs of life during IDLE; 0: none
+	progress    time.Duration // after which a command that is at work says so
 	appendLimit int64         // 0: none
 	log         *maillog.Logger
 	tidy        tidy
@@ -73,6 +74,7 @@ type session struct {
 	store     mailbox.Store
 	user      string
 
+	said    time.Time // when the command began, or was last said to go on
 	tag     string
 	okCode  string // response code of the OK to come, "[…] "
 	okText  string // its text, if not "NAME completed"
@@ -208,7 +210,7 @@ func (s *session) command(line []byte, lit *imapwire.Literal) {
 	if len(line) <= 2 && !p.More() {
 		return // an empty line: some clients send one behind a literal
 	}
-	s.tag, s.okCode, s.okText, s.pending = "*", "", "", lit
+	s.tag, s.okCode, s.okText, s.pending, s.said = "*", "", "", lit, time.Now()
 	tag := p.Tag()
 	p.SP()
 	name := p.Keyword()

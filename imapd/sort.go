@@ -91,8 +91,10 @@ func (s *session) arrange(found []hit, keys []sortKey) error {
 		for k, key := range keys {
 			rows[i].val[k] = x.sortValue(h.m, key.name)
 		}
-		if i&63 == 0 && s.ctx.Err() != nil {
-			return s.ctx.Err()
+		if i&63 == 0 {
+			if err := s.working(i, len(found)); err != nil {
+				return err
+			}
 		}
 	}
 	if x.failed != nil {

@@ -56,9 +56,6 @@ func (s *session) thread(p *imapwire.Parser, uid bool) error {
 	if x.failed != nil {
 		return x.failed
 	}
-	if err := s.ctx.Err(); err != nil {
-		return err
-	}
 	s.out.str("* THREAD")
 	if len(roots) > 0 {
 		s.out.str(" ")
@@ -87,8 +84,11 @@ func (x *searching) bySubject(found []hit) (roots []*node) {
 	all := make([]*node, len(found))
 	for i := range found {
 		all[i] = x.node(&found[i])
-		if i&63 == 0 && x.s.ctx.Err() != nil {
-			return nil
+		if i&63 == 0 {
+			if err := x.s.working(i, len(found)); err != nil {
+				x.failed = err
+				return nil
+			}
 		}
 	}
 	slices.SortFunc(all, older)
@@ -149,8 +149,11 @@ func (x *searching) byReferences(found []hit) []*node {
 		} else if up == nil {
 			n.parent = nil
 		}
-		if i&63 == 0 && x.s.ctx.Err() != nil {
-			return nil
+		if i&63 == 0 {
+			if err := x.s.working(i, len(found)); err != nil {
+				x.failed = err
+				return nil
+			}
 		}
 	}
 	root := &node{}

@@ -89,9 +89,26 @@ func tornMessages() (list []string) {
 
 // TestTornMIME: BODYSTRUCTURE, as another implementation reads it, and each
 // BODY[part] agree, however broken the message is.
-func TestTornMIME(t *testing.T) { checkAgreement(t, tornMessages()) }
+func TestTornMIME(t *testing.T) {
+	list := tornMessages()
+	if parts := checkAgreement(t, list); parts < 2*len(list) {
+		t.Errorf("only %d parts in %d messages", parts, len(list))
+	}
+}
 
-func checkAgreement(t *testing.T, list []string) {
+// TestOddPeer is the same for odd messages.
+func TestOddPeer(t *testing.T) {
+	var list []string
+	for _, m := range oddMessages() {
+		list = append(list, m.text)
+	}
+	if parts := checkAgreement(t, list); parts < len(list) {
+		t.Errorf("only %d parts in %d messages", parts, len(list))
+	}
+}
+
+// checkAgreement returns how many parts it has looked at.
+func checkAgreement(t *testing.T, list []string) (parts int) {
 	ts := newTestStore(t)
 
 	w := ts.client()
@@ -113,7 +130,6 @@ func checkAgreement(t *testing.T, list []string) {
 	if len(all) != len(list) {
 		t.Fatalf("%d messages of %d", len(all), len(list))
 	}
-	parts := 0
 	for i, m := range all {
 		if got := string(m.BodySection[0].Bytes); got != list[i] {
 			t.Errorf("message %d is not what it was: %q", i+1, got)
@@ -142,9 +158,7 @@ func checkAgreement(t *testing.T, list []string) {
 			}
 		}
 	}
-	if parts < 2*len(list) {
-		t.Errorf("only %d parts in %d messages", parts, len(list))
-	}
+	return parts
 }
 
 // TestLargeMessage: what is not kept in memory is the same to the client.

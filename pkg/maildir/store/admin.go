@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -90,7 +91,9 @@ func (f *folder) alone(fn func(f *folder, l index.Lock, known bool) error) error
 	defer l.Release()
 	f.drop()
 	f.letSeen = fileStamp{}
-	return fn(f, l, known)
+	err = fn(f, l, known)
+	f.publish()
+	return err
 }
 
 func (a *maildirAdmin) Verify(name string) (problems []string, err error) {
@@ -222,7 +225,9 @@ func (a *maildirAdmin) Rebuild(name string) (kept bool, err error) {
 				n.Flags, n.Keywords, n.ModSeq = fl, kw, seq
 				log.Change(f.idx.State, &n)
 			}
-			if n.Size, err = f.wireSize(x); err != nil {
+			if n.Size, err = f.wireSize(x); isNotExist(err) || errors.Is(err, mailbox.ErrExpunged) {
+				n.Size = x.Size // renamed or removed since the look: the next one finds out
+			} else if err != nil {
 				return err
 			}
 			if n.Size != x.Size {

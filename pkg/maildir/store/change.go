@@ -150,6 +150,9 @@ func (f *folder) change(list []*mailbox.Message, c *mailbox.StoreChange) error {
 	if f.mb != nil {
 		return f.changeMbox(list, c)
 	}
+	// Who has not looked into the directories yet does not know the letters, and
+	// would leave those of keywords that go.
+	f.loadLetters()
 	dirs, err := f.places(len(list))
 	if err != nil {
 		return err

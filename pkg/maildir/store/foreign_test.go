@@ -302,3 +302,74 @@ func TestCleanTmp(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestKeywordsAfterRestart: a process that has just started, and has no reason
+// to look into the directories, knows the letters of the keywords that it
+// removes, so that the next rename by another program does not bring them back.
+func TestKeywordsAfterRestart(t *testing.T) {
+	_, root, s := setup(t)
+	u := mailboxtest.Add(t, s, "INBOX", msg(1))
+	b := mailboxtest.Open(t, s, "INBOX")
+	if _, err := b.Store(u, mailbox.StoreChange{Op: mailbox.Add, Flags: mailbox.Seen, Keywords: []string{"one", "two"}}); err != nil {
+		t.Fatal(err)
+	}
+	again := newManager(t, []mailbox.Folder{})
+	again.settle = time.Hour
+	c := mailboxtest.Open(t, openStore(t, again, root), "INBOX")
+	if _, err := c.Store(u, mailbox.StoreChange{Op: mailbox.Remove, Keywords: []string{"two"}}); err != nil {
+		t.Fatal(err)
+	}
+	files, _ := filepath.Glob(root + "/cur/*")
+	if len(files) != 1 || !strings.HasSuffix(files[0], ":2,Sa") {
+		t.Errorf("the file's name is %q, which should end in :2,Sa", files)
+	}
+	if err := os.Rename(files[0], strings.Replace(files[0], ":2,S", ":2,FS", 1)); err != nil {
+		t.Fatal(err)
+	}
+	sees(t, c, "a rename", func() bool {
+		x := c.View().Get(u[0])
+		return x.Flags == mailbox.Seen|mailbox.Flagged && slices.Equal(x.Keywords, []string{"one"})
+	})
+}
+
+// TestRebuildBesideOthers: an index is made anew while another program renames
+// files; nothing gets another UID.
+func TestRebuildBesideOthers(t *testing.T) {
+	_, root, s := setup(t)
+	for i := range 10 {
+		mailboxtest.Add(t, s, "INBOX", msg(i))
+	}
+	b := mailboxtest.Open(t, s, "INBOX")
+	want := mailboxtest.UIDs(b)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			files, _ := filepath.Glob(root + "/cur/*")
+			for _, f := range files {
+				name, info, _ := strings.Cut(f, ":2,")
+				if info == "" {
+					info = "F"
+				} else {
+					info = ""
+				}
+				os.Rename(f, name+":2,"+info)
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	m := newManager(t, nil)
+	for range 100 {
+		if kept, err := m.Rebuild(root, "INBOX"); err != nil || !kept {
+			t.Errorf("rebuild: %v, %v", kept, err)
+			break
+		}
+	}
+	close(stop)
+	<-done
+	sees(t, b, "all messages", func() bool { return slices.Equal(mailboxtest.UIDs(b), want) })
+}

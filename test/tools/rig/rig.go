@@ -129,6 +129,12 @@ func (s *System) Submission() string { return net.JoinHostPort("127.0.0.1", strc
 // Submissions is the address of the submission service with TLS from the start.
 func (s *System) Submissions() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Base+465)) }
 
+// IMAP is the address of the IMAP service.
+func (s *System) IMAP() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Base+143)) }
+
+// POP3 is the address of the POP3 service.
+func (s *System) POP3() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Base+110)) }
+
 // Maildir is a user's mailbox.
 func (s *System) Maildir(user string) string { return filepath.Join(s.Mail, user, "Maildir") }
 
