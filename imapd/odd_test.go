@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"posthaste/pkg/mailbox/location"
 	"posthaste/pkg/maildir/store"
 	"posthaste/test/tools/imaptalk"
 )
@@ -155,7 +156,11 @@ func checkOdd(t *testing.T, list []odd) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	if _, err := m.Rebuild(ts.root, "INBOX"); err != nil {
+	admin, err := m.Admin(location.Location{Root: ts.root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.Rebuild("INBOX"); err != nil {
 		t.Fatal(err)
 	}
 	ts.m = m

@@ -364,7 +364,7 @@ func TestRebuildBesideOthers(t *testing.T) {
 	}()
 	m := newManager(t, nil)
 	for range 100 {
-		if kept, err := m.Rebuild(root, "INBOX"); err != nil || !kept {
+		if kept, err := (&maildirAdmin{m, root}).Rebuild("INBOX"); err != nil || !kept {
 			t.Errorf("rebuild: %v, %v", kept, err)
 			break
 		}
