@@ -146,7 +146,8 @@ func (l *lifecycle) leave() {
 		l.room.Wait()
 	}
 	l.mu.Unlock()
-	l.r.exit()
+	l.r.env.Log.Flush()
+	os.Exit(0)
 }
 
 // hurry bounds what drain leaves open.
@@ -155,7 +156,8 @@ func (l *lifecycle) hurry() {
 	time.AfterFunc(stopGrace, func() {
 		l.r.cancel()
 		time.AfterFunc(time.Second, func() {
-			l.r.exit()
+			l.r.env.Log.Flush()
+			os.Exit(0)
 		})
 	})
 }

@@ -104,13 +104,7 @@ func run(s Spec) {
 	if err := r.main(); err != nil {
 		r.fatal(err)
 	}
-	r.exit()
-}
-
-// exit ends the process in good order.
-func (r *runner) exit() {
 	r.env.Log.Flush()
-	stopProfile()
 	os.Exit(0)
 }
 
@@ -163,7 +157,6 @@ func (r *runner) main() (err error) {
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	time.Now().Local() // loads the time zone while /usr/share/zoneinfo can be read
 	calmMonitor()
-	startProfile(r.spec.Name)
 	queue := params.QueueDirectory.In(cfg)
 	if err := os.Chdir(queue); err != nil {
 		return fmt.Errorf("queue_directory: %w", err)

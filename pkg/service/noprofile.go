@@ -1,7 +1,0 @@
-//go:build !profile
-
-package service
-
-func startProfile(string) {}
-
-func stopProfile() {}
