@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestReloadWhileStarting: a process that is starting (here it waits for its
@@ -26,6 +27,24 @@ func TestReloadWhileStarting(t *testing.T) {
 	w.cmd.Process.Signal(syscall.SIGHUP)
 	busy.c.Close()
 	w.until("the new configuration", func() bool { return w.askOnce("qmgr", "get mail_name") == "New" })
+}
+
+// TestStartWhileSomebodyLooks: "posthaste status" holds the lock for a moment,
+// which is no master that runs.
+func TestStartWhileSomebodyLooks(t *testing.T) {
+	w := newWorld(t, oneService)
+	name := filepath.Join(w.dir, "q/pid/master.pid")
+	os.MkdirAll(filepath.Dir(name), 0o755)
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(200*time.Millisecond, func() { f.Close() })
+	w.start()
+	w.askOnce("discard", "pid")
 }
 
 // waitsAtLock tells whether a process other than old has the lock file open.

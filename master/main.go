@@ -48,6 +48,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"posthaste/pkg/config"
 	"posthaste/pkg/maillog"
@@ -110,6 +111,9 @@ func run(dir string, report func(string)) (err error) {
 	return m.loop()
 }
 
+// lookers is how long the lock may be taken while the file names no process.
+const lookers = 2 * time.Second
+
 // takeLock makes this the only master of the queue, and names it for status
 // and stop.
 func takeLock(name string) (*os.File, error) {
@@ -117,9 +121,18 @@ func takeLock(name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	// Who only looks whether a master runs holds the lock for a moment.
+	for end := time.Now().Add(lookers); ; time.Sleep(10 * time.Millisecond) {
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+			break
+		}
 		b, _ := os.ReadFile(name)
-		return nil, fmt.Errorf("the mail system is already running (%s: process %s)", name, strings.TrimSpace(string(b)))
+		who := strings.TrimSpace(string(b))
+		pid, bad := strconv.Atoi(who)
+		if (bad != nil || syscall.Kill(pid, 0) == syscall.ESRCH) && time.Now().Before(end) {
+			continue
+		}
+		return nil, fmt.Errorf("the mail system is already running (%s: process %s)", name, who)
 	}
 	if err := f.Truncate(0); err != nil {
 		return nil, err
