@@ -1,11 +1,11 @@
 #!/bin/bash
 # "make run": a complete private mail server on loopback, and one message
 # through it. Usage: run.sh (after make build). RUN_DIR and PORT_BASE choose
-# another place and other ports.
+# another place and other ports; without PORT_BASE, a new system takes the first
+# of 10000, 20000, 30000 and 40000 whose ports are free.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BIN=$PWD/bin
-BASE=${PORT_BASE:-10000}
 D=${RUN_DIR:-$PWD/run}
 # As root the programs run under identities of their own, which must be able to
 # reach the instance.
@@ -24,11 +24,32 @@ go=${GO:-$(command -v go || echo /usr/local/go/bin/go)}
 mkdir -p "$BIN/tools"
 "$go" build -o "$BIN/tools/" ./tools/submit ./tools/readmail
 
+if $PH status > /dev/null 2>&1; then $PH stop; fi
+made=
+[ ! -e "$D/etc/main.cf" ] || made=$(cat "$D/etc/port-base" 2> /dev/null || echo 10000)
+BASE=${PORT_BASE:-$made}
+free() {
+  for p in 25 110 143 465 587 993 995; do
+    if (exec 3<> "/dev/tcp/127.0.0.1/$(($1 + p))") 2> /dev/null; then return 1; fi
+  done
+}
+if [ -z "$BASE" ]; then
+  for BASE in 10000 20000 30000 40000; do ! free "$BASE" || break; done
+fi
+if ! free "$BASE"; then
+  echo "Some ports from $((BASE + 25)) to $((BASE + 995)) are in use. For others: PORT_BASE=20000 make run" >&2
+  exit 1
+fi
+if [ -n "$made" ] && [ "$made" != "$BASE" ]; then
+  old=$D.$(date +%s)
+  say "Other ports: the system that was here goes to $old"
+  mv "$D" "$old"
+fi
 if [ ! -e "$D/etc/main.cf" ]; then
   say "Making a private mail system in $D"
   "$BIN/posthaste" init --dir "$D" --domain example.test --user alice:secret --user bob:hunter2 --port-base "$BASE"
+  echo "$BASE" > "$D/etc/port-base"
 fi
-if $PH status > /dev/null 2>&1; then $PH stop; fi
 say "Starting it"
 $PH start
 
