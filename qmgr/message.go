@@ -239,7 +239,9 @@ func (q *manager) lock(f *queue.File, c candidate) *queue.File {
 	// A verified one may be a recovered one that was left in incoming once more.
 	defer f.Close()
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
-		q.log.Event(maillog.Line{ID: c.id, Message: "skipped, still being delivered"})
+		if c.queue != queue.Active { // those were counted at the start
+			q.log.Event(maillog.Line{ID: c.id, Message: "skipped, still being delivered"})
+		}
 		q.putOff(c)
 		return nil
 	}
