@@ -273,7 +273,11 @@ func (x *searchParser) modSeqKey() searchKey {
 	if p.Peek() == '"' { // an entry's name and type, of which there are none
 		p.String()
 		p.SP()
-		p.Keyword()
+		switch p.Keyword() {
+		case "PRIV", "SHARED", "ALL":
+		default:
+			p.Fail("entry type must be priv, shared or all")
+		}
 		p.SP()
 	}
 	n := mailbox.ModSeq(p.Number64())
@@ -321,7 +325,11 @@ func (x *searchParser) dateKey(name string) (searchKey, bool) {
 		return cheap(func(uint32, *mailbox.Message) bool { return true }), true
 	case "YOUNGER", "OLDER":
 		p.SP()
-		limit := x.now.Unix() - int64(p.Number())
+		seconds := p.Number()
+		if seconds == 0 { // RFC 5032, section 3
+			p.Fail("%s needs a number of seconds above 0", name)
+		}
+		limit := x.now.Unix() - int64(seconds)
 		return cheap(func(_ uint32, m *mailbox.Message) bool {
 			if name == "YOUNGER" {
 				return m.Date >= limit

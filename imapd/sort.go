@@ -28,7 +28,7 @@ func (s *session) sort(p *imapwire.Parser, uid bool) error {
 	keys := parseSortKeys(p)
 	p.SP()
 	if err := s.parseCharset(p, a, true); err != nil {
-		return err
+		return s.unsaved(a, err)
 	}
 	s.parseSearch(p, a)
 	if p.Err() != nil {

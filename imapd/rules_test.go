@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestClosed: SELECT tells that the mailbox before is closed, whatever the
+// client has enabled and whether or not the new one exists (RFC 7162, section
+// 3.2.11).
+func TestClosed(t *testing.T) {
+	c := newTestStore(t).client()
+	for _, r := range c.ok("SELECT INBOX") {
+		if strings.Contains(r, "CLOSED") {
+			t.Errorf("nothing was open: %q", r)
+		}
+	}
+	hasPrefix(t, c.ok("EXAMINE Drafts"), "* OK [CLOSED] ")
+	out := c.do("SELECT nothing")
+	hasPrefix(t, out, "* OK [CLOSED] ")
+	hasPrefix(t, out, "T NO [NONEXISTENT]")
+}
+
+// TestSavedAfterFailure: NO empties the saved result, BAD leaves it (RFC 5182,
+// section 2.1).
+func TestSavedAfterFailure(t *testing.T) {
+	c := newTestStore(t).client()
+	c.append("INBOX", "", hello)
+	c.ok("SELECT INBOX")
+	for _, refused := range []string{"SEARCH RETURN (SAVE) CHARSET X-NONE SUBJECT x", "SORT RETURN (SAVE) (DATE) X-NONE ALL"} {
+		c.ok("SEARCH RETURN (SAVE) ALL")
+		hasPrefix(t, c.do("SEARCH RETURN (SAVE) FROBNICATE"), "T BAD")
+		has(t, c.ok("SEARCH $"), "* SEARCH 1")
+		hasPrefix(t, c.do("%s", refused), "T NO [BADCHARSET ")
+		has(t, c.ok("SEARCH $"), "* SEARCH")
+	}
+}
+
+// TestSearchModSeq: the MODSEQ of a result is that of what it names (RFC 4731,
+// section 3.2).
+func TestSearchModSeq(t *testing.T) {
+	c := newTestStore(t).client()
+	for range 3 {
+		c.append("INBOX", "", hello)
+	}
+	c.ok("SELECT INBOX (CONDSTORE)")
+	var seq [4]uint64
+	for _, n := range []int{3, 1, 2} {
+		fmt.Sscanf(c.ok("STORE %d +FLAGS.SILENT (\\Seen)", n)[0], fmt.Sprintf("* %d FETCH (UID %d MODSEQ (%%d))", n, n), &seq[n])
+	}
+	if !(0 < seq[3] && seq[3] < seq[1] && seq[1] < seq[2]) {
+		t.Fatalf("mod-sequences %v", seq)
+	}
+	for _, s := range []struct {
+		options string
+		want    string
+	}{
+		{"MIN", fmt.Sprintf("MIN 1 MODSEQ %d", seq[1])},
+		{"MAX", fmt.Sprintf("MAX 3 MODSEQ %d", seq[3])},
+		{"MIN MAX", fmt.Sprintf("MIN 1 MAX 3 MODSEQ %d", seq[1])},
+		{"MIN COUNT", fmt.Sprintf("MIN 1 COUNT 3 MODSEQ %d", seq[2])},
+		{"ALL", fmt.Sprintf("ALL 1:3 MODSEQ %d", seq[2])},
+	} {
+		has(t, c.ok("SEARCH RETURN (%s) MODSEQ 1", s.options), `* ESEARCH (TAG "T") `+s.want)
+	}
+	has(t, c.ok(`SEARCH MODSEQ "/flags/\\seen" priv %d`, seq[2]), fmt.Sprintf("* SEARCH 2 (MODSEQ %d)", seq[2]))
+	for _, bad := range []string{`MODSEQ "/flags/\\seen" none 1`, "YOUNGER 0", "OLDER 0"} {
+		hasPrefix(t, c.do("SEARCH %s", bad), "T BAD")
+	}
+}
+
+// TestResyncRules is what a client that enabled QRESYNC may rely on (RFC 7162,
+// section 3.2).
+func TestResyncRules(t *testing.T) {
+	c := newTestStore(t).client()
+	c.append("INBOX", "", hello)
+	c.ok("ENABLE QRESYNC")
+	c.ok("SELECT INBOX")
+	hasPrefix(t, c.ok("FETCH 1 BODY[TEXT]"), "* 1 FETCH (UID 1 BODY[TEXT] {12}")
+	for _, bad := range []string{"1:*", "1 (1 *)", "1 (* 1)"} {
+		hasPrefix(t, c.do("SELECT INBOX (QRESYNC (1 1 %s))", bad), "T BAD")
+	}
+}
+
+// TestCopyOfNothing: a client that is told OK may delete the originals.
+func TestCopyOfNothing(t *testing.T) {
+	ts := newTestStore(t)
+	a, b := ts.client(), ts.client()
+	a.append("INBOX", "", hello)
+	a.append("INBOX", "", hello)
+	a.ok("SELECT INBOX")
+	b.ok("SELECT INBOX")
+	b.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+	b.ok("EXPUNGE")
+	hasPrefix(t, a.do("COPY 1 Drafts"), "T NO [EXPUNGEISSUED]")
+	hasPrefix(t, a.ok("COPY 1:2 Drafts"), "T OK [COPYUID ")
+	has(t, a.ok("STATUS Drafts (MESSAGES)"), "* STATUS Drafts (MESSAGES 1)")
+}
