@@ -18,7 +18,7 @@ func (d denial) Is(target error) bool { return target == sasl.ErrCredentials }
 
 // allowed applies the extra fields of a user's line that restrict who may log
 // in, and from where (Dovecot's passdb extra fields).
-func allowed(u *passwd.User, ip string) error {
+func allowed(path string, u *passwd.User, ip string) error {
 	for _, f := range u.Extra {
 		name, value, _ := strings.Cut(f, "=")
 		switch name {
@@ -26,13 +26,13 @@ func allowed(u *passwd.User, ip string) error {
 			return denial("login is not allowed (nologin)")
 		case "allow_nets":
 			if in, err := inNets(ip, value); err != nil {
-				return fmt.Errorf("%w: line %d, user %q: allow_nets: %v", sasl.ErrTemporary, u.Line, u.Name, err)
+				return fmt.Errorf("%w: %s, line %d, user %q: allow_nets: %v", sasl.ErrTemporary, path, u.Line, u.Name, err)
 			} else if !in {
 				return denial("client is not in allow_nets")
 			}
 		case "proxy", "proxy_maybe", "host", "user", "login_user", "master_user", "allow_real_nets":
 			// They name another user or server, or a restriction: to go on would be wrong.
-			return fmt.Errorf("%w: line %d, user %q: the extra field %q is not supported", sasl.ErrTemporary, u.Line, u.Name, name)
+			return fmt.Errorf("%w: %s, line %d, user %q: the extra field %q is not supported", sasl.ErrTemporary, path, u.Line, u.Name, name)
 		}
 	}
 	return nil

@@ -204,7 +204,7 @@ func (a *auth) Result(ctx context.Context, q *dovecot.Request, name string, err 
 	out := dovecot.Outcome{User: name, Err: err}
 	t := q.State.(*attempt)
 	if err == nil {
-		if err = allowed(t.user, q.RemoteIP); err != nil {
+		if err = allowed(a.path, t.user, q.RemoteIP); err != nil {
 			out.Err = sasl.ErrCredentials
 			if errors.Is(err, sasl.ErrTemporary) {
 				out.Err = sasl.ErrTemporary
