@@ -152,6 +152,9 @@ func readHash() string {
 	pw, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	pw = strings.TrimRight(pw, "\r\n")
 	if pw == "" {
+		if err == nil {
+			tool.Fatalf("the password is empty")
+		}
 		tool.Fatalf("no password on standard input (%v)", err)
 	}
 	h, err := passwd.HashScram(pw)

@@ -141,17 +141,9 @@ func (w *writer) write(ctx context.Context, t *copyTask, content *io.SectionRead
 // must not find deliverable what is not.
 func (w *writer) full(path string) error {
 	if strings.HasSuffix(path, "/") {
-		err := maildir.CheckQuota(filepath.Clean(path), 1, 1)
-		if errors.Is(err, maildir.ErrOverQuota) {
-			return dsncode.New("4.2.2", "%v", err)
-		}
-		return err
+		return prefix(maildir.Full(filepath.Clean(path)), "maildir delivery failed: ")
 	}
-	st, err := os.Lstat(path)
-	if err == nil && w.conf.Limit > 0 && st.Size() >= w.conf.Limit {
-		return dsncode.New("5.2.2", "mailbox of %s bytes is over its limit of %d", strconv.FormatInt(st.Size(), 10), w.conf.Limit)
-	}
-	return nil // missing ones are made
+	return prefix(mbox.Full(path, w.conf.Limit), "delivery failed to mailbox "+path+": ")
 }
 
 func prefix(err error, what string) error {
