@@ -97,3 +97,15 @@ func TestCopyOfNothing(t *testing.T) {
 	hasPrefix(t, a.ok("COPY 1:2 Drafts"), "T OK [COPYUID ")
 	has(t, a.ok("STATUS Drafts (MESSAGES)"), "* STATUS Drafts (MESSAGES 1)")
 }
+
+// TestSortOrder is the order of i;unicode-casemap (RFC 5051): as if written in
+// capitals, and accents do not move a letter out of the alphabet.
+func TestSortOrder(t *testing.T) {
+	c := newTestStore(t).client()
+	for _, s := range []string{"zebra", "[only]", "_under", "Zulu", "=?utf-8?q?=C3=84rger?=", "apple", "\u00e4rger", "^up", "9 lives"} {
+		c.append("INBOX", "", "From: "+s+" <x@y.example>\nSubject: "+s+"\n\nx\n")
+	}
+	c.ok("SELECT INBOX")
+	has(t, c.ok("SORT (SUBJECT) UTF-8 ALL"), "* SORT 9 6 5 7 1 4 2 8 3")
+	has(t, c.ok("SORT (DISPLAYFROM) UTF-8 1,4:7,9"), "* SORT 9 6 5 7 1 4")
+}
