@@ -109,3 +109,21 @@ func TestSortOrder(t *testing.T) {
 	has(t, c.ok("SORT (SUBJECT) UTF-8 ALL"), "* SORT 9 6 5 7 1 4 2 8 3")
 	has(t, c.ok("SORT (DISPLAYFROM) UTF-8 1,4:7,9"), "* SORT 9 6 5 7 1 4")
 }
+
+// TestDeleteRefused: a refusal leaves the client where it was.
+func TestDeleteRefused(t *testing.T) {
+	for _, mbox := range []bool{false, true} {
+		ts := newTestStore(t)
+		ts.mbox = mbox
+		c := ts.client()
+		c.append("INBOX", "", hello)
+		c.ok("CREATE a/b")
+		c.ok("SELECT INBOX")
+		hasPrefix(t, c.do("DELETE INBOX"), "T NO [CANNOT]")
+		has(t, c.ok("FETCH 1 UID"), "* 1 FETCH (UID 1)")
+		hasPrefix(t, c.do("DELETE a"), "T NO [HASCHILDREN]")
+		c.ok("SELECT a/b")
+		c.ok("DELETE a/b")
+		hasPrefix(t, c.do("CHECK"), "T BAD no mailbox is selected")
+	}
+}
