@@ -127,3 +127,29 @@ func TestDeleteRefused(t *testing.T) {
 		hasPrefix(t, c.do("CHECK"), "T BAD no mailbox is selected")
 	}
 }
+
+// TestLongChoice: clients look for one of many with a chain of ORs, nested either
+// way.
+func TestLongChoice(t *testing.T) {
+	c := newTestStore(t).client()
+	for _, s := range []string{"number0", "number40", "other"} {
+		c.append("INBOX", "", "Subject: "+s+"\n\nx\n")
+	}
+	c.ok("SELECT INBOX")
+	var right, left strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&right, "OR SUBJECT number%d ", i)
+		fmt.Fprintf(&left, " SUBJECT number%d", i)
+	}
+	for _, keys := range []string{
+		right.String() + "SUBJECT nothing",
+		strings.Repeat("OR ", 60) + "SUBJECT nothing" + left.String(),
+		right.String() + "or (SUBJECT number0 SUBJECT nothing) NOT ALL",
+	} {
+		has(t, c.ok("SEARCH %s", keys), "* SEARCH 1 2")
+		has(t, c.ok("SEARCH NOT %s UID 2:3", keys), "* SEARCH 3")
+	}
+	for _, bad := range []string{"OR", "OR ALL", "OR OR ALL ALL", "OR ALL OR"} {
+		hasPrefix(t, c.do("SEARCH %s", bad), "T BAD")
+	}
+}

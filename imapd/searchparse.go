@@ -205,18 +205,31 @@ var searchFlags = map[string]struct{ flag, want mailbox.Flags }{
 	"SEEN": {mailbox.Seen, mailbox.Seen}, "UNSEEN": {mailbox.Seen, 0},
 }
 
+// or takes the operands of OR. Where they are ORs again, as clients write a choice
+// among many, all are one list: that is no nesting.
 func (x *searchParser) or() searchKey {
-	x.p.SP()
-	x.p.Enter()
-	a := x.key()
-	x.p.SP()
-	b := x.key()
-	x.p.Leave()
-	if b.cost < a.cost {
-		a, b = b, a
+	p := x.p
+	p.Enter()
+	defer p.Leave()
+	var list []searchKey
+	for missing := 2; missing > 0 && p.Err() == nil; {
+		p.SP()
+		if rest := p.Rest(); len(rest) > 3 && imapwire.Upper(rest[:3]) == "OR " && x.keys < maxSearchKeys {
+			p.Keyword()
+			x.keys++
+			missing++
+			continue
+		}
+		list = append(list, x.key())
+		missing--
 	}
-	return searchKey{b.cost, func(s *searching, seq uint32, m *mailbox.Message) bool {
-		return a.ok(s, seq, m) || b.ok(s, seq, m)
+	slices.SortStableFunc(list, func(a, b searchKey) int { return a.cost - b.cost })
+	cost := 0
+	for _, k := range list {
+		cost = max(cost, k.cost)
+	}
+	return searchKey{cost, func(s *searching, seq uint32, m *mailbox.Message) bool {
+		return slices.ContainsFunc(list, func(k searchKey) bool { return k.ok(s, seq, m) })
 	}}
 }
 
