@@ -104,7 +104,7 @@ func (t *attempt) Verify(user, password string) (string, error) {
 		u, err := d.verify(t.ctx, user, password)
 		switch {
 		case err == nil:
-			t.user = u
+			t.user, t.decided = u, d.name()
 			return u.Name, nil
 		case !errors.Is(err, sasl.ErrCredentials):
 			trouble = err

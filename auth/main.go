@@ -16,7 +16,13 @@
 //
 // Schemes are SCRAM-SHA-256, SCRAM-SHA-1, CRYPT (yescrypt, SHA-512-crypt,
 // SHA-256-crypt and bcrypt, the default when no scheme is given), ARGON2ID and
-// PLAIN. The file is read again when it changes.
+// PLAIN. The file is read again when it changes. A line with a mistake, or with
+// another scheme, is warned about and keeps only its own user out.
+//
+// Of Dovecot's extra fields, nologin refuses the user, and allow_nets=NET,...
+// clients from elsewhere; userdb_uid, userdb_gid and userdb_home replace those of
+// the line. A line with proxy, host, user or another field that would lead
+// elsewhere is refused.
 //
 // shadow are the users of the system: auth asks shadow(8), which knows
 // /etc/passwd and /etc/shadow and checks that the account is open. PAM is not
@@ -127,7 +133,7 @@ func (a *auth) open(env *service.Env) (err error) {
 	for _, name := range params.AuthDatabases.List(env.Config) {
 		switch name {
 		case "passwd-file":
-			if a.file, err = passwd.Open(a.path, a.stale); err != nil {
+			if a.file, err = passwd.Open(a.path, a.stale, func(err error) { env.Log.Warningf("%v", err) }); err != nil {
 				return err
 			}
 			a.file.Realm = realm
@@ -197,6 +203,14 @@ func (a *auth) Begin(ctx context.Context, q *dovecot.Request) (sasl.Server, bool
 func (a *auth) Result(ctx context.Context, q *dovecot.Request, name string, err error) dovecot.Outcome {
 	out := dovecot.Outcome{User: name, Err: err}
 	t := q.State.(*attempt)
+	if err == nil {
+		if err = allowed(a.path, t.user, q.RemoteIP); err != nil {
+			out.Err = sasl.ErrCredentials
+			if errors.Is(err, sasl.ErrTemporary) {
+				out.Err = sasl.ErrTemporary
+			}
+		}
+	}
 	switch {
 	case err == nil:
 		u := t.user

@@ -37,6 +37,9 @@ func (s *session) copy(p *imapwire.Parser, uid bool) error {
 	if err != nil {
 		return tryCreate(err)
 	}
+	if len(done.UIDs) == 0 { // an OK would tell a client that it may delete the originals
+		return mailbox.ErrExpunged
+	}
 	s.okCode = copyUID(&done)
 	return nil
 }

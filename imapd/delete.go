@@ -1,6 +1,11 @@
 package main
 
-import "posthaste/pkg/imapwire"
+import (
+	"errors"
+
+	"posthaste/pkg/imapwire"
+	"posthaste/pkg/mailbox"
+)
 
 // delete is DELETE (RFC 9051, section 6.3.5).
 func (s *session) delete(p *imapwire.Parser, _ bool) error {
@@ -12,9 +17,13 @@ func (s *session) delete(p *imapwire.Parser, _ bool) error {
 	if err != nil {
 		return err
 	}
-	if s.box != nil && s.box.Name() == name {
+	err = s.store.Delete(name)
+	switch {
+	case errors.Is(err, mailbox.ErrNoSelect):
+		return no("HASCHILDREN", "only the names below it can be deleted")
+	case err == nil && s.box != nil && s.box.Name() == name:
 		// It could not go on: the client knows what it deletes.
 		s.closeBox()
 	}
-	return s.store.Delete(name)
+	return err
 }

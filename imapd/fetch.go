@@ -35,7 +35,7 @@ func (s *session) fetch(p *imapwire.Parser, uid bool) error {
 	if p.End(); p.Err() != nil {
 		return p.Err()
 	}
-	if uid {
+	if uid || s.qresync && args.setsSeen { // changed flags come with the UID: RFC 7162, section 3.2.4
 		args.withUID()
 	}
 	if args.vanished && (!uid || !s.qresync || !args.hasSince) {

@@ -24,7 +24,7 @@ func (s *session) search(p *imapwire.Parser, uid bool) error {
 	p.SP()
 	s.parseReturnOptions(p, a)
 	if err := s.parseCharset(p, a, false); err != nil {
-		return err
+		return s.unsaved(a, err)
 	}
 	s.parseSearch(p, a)
 	if p.Err() != nil {
@@ -134,6 +134,27 @@ func (s *session) save(a *searchArgs, found []hit, err error) {
 	s.saved = imapwire.Normalize(imapwire.Ranges(nums))
 }
 
+// unsaved empties "$" if the search that is refused was to set it (RFC 5182,
+// section 2.1: on NO, not on BAD).
+func (s *session) unsaved(a *searchArgs, err error) error {
+	if a.save {
+		s.save(a, nil, err)
+	}
+	return err
+}
+
+// topModSeq is the MODSEQ that a result carries: that of the messages that it
+// names, if it names only the least or greatest (RFC 4731, section 3.2).
+func (a *searchArgs) topModSeq(found []hit) mailbox.ModSeq {
+	var top mailbox.ModSeq
+	for i, h := range found {
+		if named := a.min && i == 0 || a.max && i == len(found)-1; named || a.all || a.count || !a.min && !a.max {
+			top = max(top, h.m.ModSeq)
+		}
+	}
+	return top
+}
+
 // tellFound sends the result of SEARCH or, in the order found, of SORT.
 func (s *session) tellFound(verb string, a *searchArgs, found []hit, uid bool) {
 	number := func(h hit) uint32 {
@@ -144,9 +165,7 @@ func (s *session) tellFound(verb string, a *searchArgs, found []hit, uid bool) {
 	}
 	var top mailbox.ModSeq
 	if a.modSeq {
-		for _, h := range found {
-			top = max(top, h.m.ModSeq)
-		}
+		top = a.topModSeq(found)
 	}
 	if !a.extended && !(s.rev2 && verb == "SEARCH") {
 		s.out.str("* ", verb)

@@ -205,18 +205,31 @@ var searchFlags = map[string]struct{ flag, want mailbox.Flags }{
 	"SEEN": {mailbox.Seen, mailbox.Seen}, "UNSEEN": {mailbox.Seen, 0},
 }
 
+// or takes the operands of OR. Where they are ORs again, as clients write a choice
+// among many, all are one list: that is no nesting.
 func (x *searchParser) or() searchKey {
-	x.p.SP()
-	x.p.Enter()
-	a := x.key()
-	x.p.SP()
-	b := x.key()
-	x.p.Leave()
-	if b.cost < a.cost {
-		a, b = b, a
+	p := x.p
+	p.Enter()
+	defer p.Leave()
+	var list []searchKey
+	for missing := 2; missing > 0 && p.Err() == nil; {
+		p.SP()
+		if rest := p.Rest(); len(rest) > 3 && imapwire.Upper(rest[:3]) == "OR " && x.keys < maxSearchKeys {
+			p.Keyword()
+			x.keys++
+			missing++
+			continue
+		}
+		list = append(list, x.key())
+		missing--
 	}
-	return searchKey{b.cost, func(s *searching, seq uint32, m *mailbox.Message) bool {
-		return a.ok(s, seq, m) || b.ok(s, seq, m)
+	slices.SortStableFunc(list, func(a, b searchKey) int { return a.cost - b.cost })
+	cost := 0
+	for _, k := range list {
+		cost = max(cost, k.cost)
+	}
+	return searchKey{cost, func(s *searching, seq uint32, m *mailbox.Message) bool {
+		return slices.ContainsFunc(list, func(k searchKey) bool { return k.ok(s, seq, m) })
 	}}
 }
 
@@ -273,7 +286,11 @@ func (x *searchParser) modSeqKey() searchKey {
 	if p.Peek() == '"' { // an entry's name and type, of which there are none
 		p.String()
 		p.SP()
-		p.Keyword()
+		switch p.Keyword() {
+		case "PRIV", "SHARED", "ALL":
+		default:
+			p.Fail("entry type must be priv, shared or all")
+		}
 		p.SP()
 	}
 	n := mailbox.ModSeq(p.Number64())
@@ -321,7 +338,11 @@ func (x *searchParser) dateKey(name string) (searchKey, bool) {
 		return cheap(func(uint32, *mailbox.Message) bool { return true }), true
 	case "YOUNGER", "OLDER":
 		p.SP()
-		limit := x.now.Unix() - int64(p.Number())
+		seconds := p.Number()
+		if seconds == 0 { // RFC 5032, section 3
+			p.Fail("%s needs a number of seconds above 0", name)
+		}
+		limit := x.now.Unix() - int64(seconds)
 		return cheap(func(_ uint32, m *mailbox.Message) bool {
 			if name == "YOUNGER" {
 				return m.Date >= limit

@@ -47,9 +47,7 @@ func (s *session) open(p *imapwire.Parser, readOnly bool) error {
 	}
 	if s.box != nil {
 		s.closeBox()
-		if s.qresync || s.rev2 {
-			s.out.str("* OK [CLOSED] previous mailbox is closed\r\n")
-		}
+		s.out.str("* OK [CLOSED] previous mailbox is closed\r\n") // RFC 7162, section 3.2.11
 	}
 	if nameErr != nil {
 		return nameErr
@@ -114,18 +112,30 @@ func parseResync(p *imapwire.Parser) *resync {
 	p.SP()
 	q.modSeq = p.Number64()
 	if p.Try(' ') && p.Peek() != '(' {
-		q.known, q.hasKnown = p.Set(false), true
+		q.known, q.hasKnown = knownSet(p), true
 		p.Try(' ')
 	}
 	if p.Peek() == '(' { // the sequence match data, which only shortens what is sent
 		p.Open()
-		p.Set(false)
+		knownSet(p)
 		p.SP()
-		p.Set(false)
+		knownSet(p)
 		p.Close()
 	}
 	p.Close()
 	return q
+}
+
+// knownSet takes a set of what the client knows, in which "*" has no place
+// (RFC 7162, section 3.2.5.2).
+func knownSet(p *imapwire.Parser) imapwire.Set {
+	set := p.Set(false)
+	for _, r := range set.Ranges {
+		if r.Lo == imapwire.Star || r.Hi == imapwire.Star {
+			p.Fail("\"*\" among known messages")
+		}
+	}
+	return set
 }
 
 // resync tells what happened since the client was last here.

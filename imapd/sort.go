@@ -5,6 +5,9 @@ import (
 	"cmp"
 	"slices"
 	"time"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 
 	"posthaste/pkg/imapwire"
 	"posthaste/pkg/mailbox"
@@ -28,7 +31,7 @@ func (s *session) sort(p *imapwire.Parser, uid bool) error {
 	keys := parseSortKeys(p)
 	p.SP()
 	if err := s.parseCharset(p, a, true); err != nil {
-		return err
+		return s.unsaved(a, err)
 	}
 	s.parseSearch(p, a)
 	if p.Err() != nil {
@@ -140,7 +143,7 @@ func (x *searching) sortValue(m *mailbox.Message, key string) sortValue {
 		return sortValue{num: x.sentDate(m).Unix()}
 	case "SUBJECT":
 		base, _ := baseSubject(mimepart.DecodeHeader(x.field(m, "SUBJECT")))
-		return sortValue{text: base}
+		return sortValue{text: collate(base)}
 	case "DISPLAYFROM", "DISPLAYTO":
 		list := mimepart.ParseAddresses(string(x.field(m, key[len("DISPLAY"):])))
 		if len(list) == 0 {
@@ -148,15 +151,22 @@ func (x *searching) sortValue(m *mailbox.Message, key string) sortValue {
 		}
 		a := list[0]
 		if a.Name != "" {
-			return sortValue{text: mimepart.Fold(nil, mimepart.DecodeHeader([]byte(a.Name)))}
+			return sortValue{text: collate(mimepart.DecodeHeader([]byte(a.Name)))}
 		}
-		return sortValue{text: mimepart.Fold(nil, []byte(a.Mailbox+"@"+a.Host))}
+		return sortValue{text: collate([]byte(a.Mailbox + "@" + a.Host))}
 	}
 	list := mimepart.ParseAddresses(string(x.field(m, key)))
 	if len(list) == 0 {
 		return sortValue{}
 	}
-	return sortValue{text: mimepart.Fold(nil, []byte(list[0].Mailbox))}
+	return sortValue{text: collate([]byte(list[0].Mailbox))}
+}
+
+// collate makes what is compared octet by octet under i;unicode-casemap (RFC
+// 5051): titlecase, decomposed. So "_" and "[" come behind the letters of ASCII, and
+// letters with accents among those without.
+func collate(text []byte) []byte {
+	return norm.NFKD.Bytes(bytes.Map(unicode.ToTitle, text))
 }
 
 // sentDate is the date of the Date field, or the internal one if that cannot

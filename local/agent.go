@@ -139,6 +139,9 @@ func (a *agent) user(ctx context.Context, m *message, r *reply) error {
 	if a.forward(m, r) {
 		return nil
 	}
+	if m.Probe {
+		return a.full(m.Target)
+	}
 	switch m.Plan {
 	case planNone:
 		r.Verdict = notFound
@@ -150,6 +153,14 @@ func (a *agent) user(ctx context.Context, m *message, r *reply) error {
 		return a.file(ctx, m, m.Target)
 	}
 	return nil
+}
+
+// full tells what a delivery would say if the mailbox is full.
+func (a *agent) full(path string) error {
+	if strings.HasSuffix(path, "/") {
+		return maildir.Full(filepath.Clean(path))
+	}
+	return mbox.Full(path, a.conf.MailboxLimit)
 }
 
 // looping compares as the Delivered-To: check does: ignoring case.

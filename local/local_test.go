@@ -208,6 +208,30 @@ func TestQuota(t *testing.T) {
 	f.want(f.one("Subject: x\r\n\r\n"+strings.Repeat("x", 200)+"\r\n", "alice@mx.test"), envelope.Sent, "2.0.0", "")
 }
 
+// TestFullProbe: a full mailbox is not deliverable, unless mail is forwarded.
+func TestFullProbe(t *testing.T) {
+	probe := func(f *fixture, want envelope.Status, dsn string) {
+		t.Helper()
+		r, file := f.request(simple, "alice@mx.test")
+		r.Message.VerifyOnly = true
+		if o := f.exchange(r, file)[0]; o.Status != want || dsn != "" && o.DSN != dsn {
+			t.Errorf("%+v, want %v %s", o, want, dsn)
+		}
+	}
+	f := newFixture(t, "", "")
+	f.one(simple, "alice@mx.test")
+	probe(f, envelope.Deliverable, "")
+	write(t, f.dir+"/home/alice/Maildir/maildirsize", "0S,1C\n100 1\n", 0o644, f.uids["alice"])
+	probe(f, envelope.Deferred, "4.2.2")
+	write(t, f.dir+"/home/alice/.forward", "carol@elsewhere.test\n", 0o644, f.uids["alice"])
+	probe(f, envelope.Deliverable, "")
+
+	f = newFixture(t, "home_mailbox = mbox\nmessage_size_limit = 100\nmailbox_size_limit = 100", "")
+	probe(f, envelope.Deliverable, "")
+	write(t, f.dir+"/home/alice/mbox", strings.Repeat("x", 100), 0o600, f.uids["alice"])
+	probe(f, envelope.Undeliverable, "5.2.2")
+}
+
 func TestUnknownUser(t *testing.T) {
 	f := newFixture(t, "", "")
 	f.want(f.one(simple, "zoe@mx.test"), envelope.Bounced, "5.1.1", `unknown user: "zoe"`)

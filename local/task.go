@@ -50,6 +50,7 @@ type task struct {
 	UID      uint32
 	Home     string
 	NeedHome bool     // defer if Home cannot be entered
+	Probe    bool     // taskUser: do not deliver, but look whether the mailbox at Target is full
 	Forwards []string // candidates for the .forward file, first match wins
 	Plan     planKind
 	Target   string   // command, file or Maildir (with trailing slash)
@@ -100,6 +101,7 @@ func (t *task) encode() []byte {
 	}
 	e.Uint(uint64(t.UID))
 	e.Bool(t.NeedHome)
+	e.Bool(t.Probe)
 	e.Strings(t.Forwards)
 	e.Strings(t.Env)
 	e.Int(int64(t.Owner))
@@ -114,6 +116,7 @@ func decodeTask(p []byte) (*task, error) {
 	}
 	t.UID = uint32(d.Uint())
 	t.NeedHome = d.Bool()
+	t.Probe = d.Bool()
 	t.Forwards = d.Strings()
 	t.Env = d.Strings()
 	t.Owner = int32(d.Int())

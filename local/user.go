@@ -38,7 +38,7 @@ func (x *expansion) user(ctx context.Context, a attr, forwarding bool) {
 		return
 	}
 	if x.j.Message.VerifyOnly {
-		x.verify(ctx, a, u, t, pass)
+		x.verify(ctx, a, u, r, t, pass)
 		return
 	}
 	// Root's .forward file is his to read, but his mailbox command is not run as
@@ -285,7 +285,7 @@ func (x *expansion) origTo(a *attr) string {
 }
 
 // verify tells what would happen (sendmail -bv).
-func (x *expansion) verify(ctx context.Context, a attr, u *userdb.User, t *task, pass string) {
+func (x *expansion) verify(ctx context.Context, a attr, u *userdb.User, r *rights, t *task, pass string) {
 	switch {
 	case pass != "":
 		x.pass(ctx, &a, pass)
@@ -293,10 +293,14 @@ func (x *expansion) verify(ctx context.Context, a attr, u *userdb.User, t *task,
 		x.unknown(ctx, a)
 	case t.Plan == planCommand:
 		x.sent(&a, "delivers to command: "+t.Target)
-	case t.Plan == planMaildir:
-		x.sent(&a, "delivers to maildir")
 	default:
-		x.sent(&a, "delivers to mailbox")
+		text := "delivers to mailbox"
+		if t.Plan == planMaildir {
+			text = "delivers to maildir"
+		}
+		// A user who has his mail forwarded may have a full mailbox.
+		t.Probe = true
+		x.finish(&a, x.d.perform(ctx, x.j, r, t, nil), text)
 	}
 }
 

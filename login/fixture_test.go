@@ -234,7 +234,7 @@ func start(t testing.TB, args, extra string) (*fixture, *tls.Config) {
 	if err := os.WriteFile(dir+"/users", []byte("anna:{PLAIN}secret word\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if f.users, err = passwd.Open(dir+"/users", nil); err != nil {
+	if f.users, err = passwd.Open(dir+"/users", nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	f.counters = anvil.NewCounters(time.Minute, nil)

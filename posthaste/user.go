@@ -152,6 +152,9 @@ func readHash() string {
 	pw, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	pw = strings.TrimRight(pw, "\r\n")
 	if pw == "" {
+		if err == nil {
+			tool.Fatalf("the password is empty")
+		}
 		tool.Fatalf("no password on standard input (%v)", err)
 	}
 	h, err := passwd.HashScram(pw)
@@ -181,9 +184,12 @@ func openUsers(path string) (*usersFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, users, err := passwd.Parse(path, bytes.NewReader(b))
+	_, users, problems, err := passwd.Parse(path, bytes.NewReader(b))
 	if err != nil {
 		return nil, err
+	}
+	for _, p := range problems {
+		fmt.Fprintf(os.Stderr, "posthaste: warning: %v\n", p)
 	}
 	f := &usersFile{path: path, lock: lock, users: users}
 	if len(b) > 0 {
@@ -256,7 +262,7 @@ func (c *control) location(name string) (location.Location, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return location.Location{}, err
 	}
-	users, _, err := passwd.Parse(path, bytes.NewReader(b))
+	users, _, _, err := passwd.Parse(path, bytes.NewReader(b))
 	if err != nil {
 		return location.Location{}, err
 	}

@@ -177,7 +177,7 @@ func withAuth(t testing.TB, extra string) *fixture {
 	if err := os.WriteFile(users, []byte("anna:"+h+":1000:1000::/home/anna::\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	file, err := passwd.Open(users, nil)
+	file, err := passwd.Open(users, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

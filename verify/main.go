@@ -25,6 +25,11 @@
 // that wait for them. At most address_verify_pending_request_limit probes are
 // under way; one that has brought no result after 1000 seconds is sent again.
 //
+// A mailbox that is full (mailbox_size_limit, virtual_mailbox_limit, a quota) is not
+// deliverable. To have such mailboxes refused at RCPT, use
+// reject_unverified_recipient, a short address_verify_positive_expire_time and
+// _refresh_time (10m and 5m), and address_verify_negative_cache = no.
+//
 // Results are kept in the file that address_verify_map names, whatever its type,
 // and only in memory if it is empty. The file is text, a line for each result,
 // and is rewritten without what has expired every

@@ -79,6 +79,7 @@ type copyTask struct {
 	Arrival time.Time
 	Offset  int64
 	Length  int64
+	Probe   bool // only look whether the mailbox is full
 }
 
 func (t *copyTask) encode() []byte {
@@ -90,13 +91,14 @@ func (t *copyTask) encode() []byte {
 	e.Time(t.Arrival)
 	e.Int(t.Offset)
 	e.Int(t.Length)
+	e.Bool(t.Probe)
 	return e.B
 }
 
 func decodeTask(p []byte) (*copyTask, error) {
 	d := wire.NewDecoder(p)
 	t := &copyTask{Path: d.String(), Rcpt: d.String(), Orig: d.String(), Sender: d.String(), QueueID: d.String(),
-		Num: uint32(d.Uint()), Arrival: d.Time(), Offset: d.Int(), Length: d.Int()}
+		Num: uint32(d.Uint()), Arrival: d.Time(), Offset: d.Int(), Length: d.Int(), Probe: d.Bool()}
 	if err := d.Done(); err != nil {
 		return nil, err
 	}
@@ -113,6 +115,9 @@ type writer struct {
 }
 
 func (w *writer) write(ctx context.Context, t *copyTask, content *io.SectionReader) error {
+	if t.Probe {
+		return w.full(t.Path)
+	}
 	env := mailcopy.Envelope{Sender: address.Quote(t.Sender), OrigTo: address.Quote(t.Orig), DeliveredTo: address.Quote(t.Rcpt), When: clock.Now()}
 	if strings.HasSuffix(t.Path, "/") {
 		_, err := w.store.Deliver(&maildir.Message{
@@ -130,6 +135,15 @@ func (w *writer) write(ctx context.Context, t *copyTask, content *io.SectionRead
 	}
 	err := mbox.Append(ctx, target, &mbox.Message{Envelope: env, Flags: mailcopy.Mbox, Content: content})
 	return prefix(err, "delivery failed to mailbox "+t.Path+": ")
+}
+
+// full tells what a delivery would say if the mailbox is full: an address probe
+// must not find deliverable what is not.
+func (w *writer) full(path string) error {
+	if strings.HasSuffix(path, "/") {
+		return prefix(maildir.Full(filepath.Clean(path)), "maildir delivery failed: ")
+	}
+	return prefix(mbox.Full(path, w.conf.Limit), "delivery failed to mailbox "+path+": ")
 }
 
 func prefix(err error, what string) error {
@@ -337,10 +351,7 @@ func (d *dispatcher) one(ctx context.Context, j *delivery.Job, r *envelope.Recip
 	if err != nil {
 		return misconfigured("%v", err)
 	}
-	if j.Message.VerifyOnly {
-		return path, nil
-	}
-	t := &copyTask{Path: path, Rcpt: r.Address, Orig: r.Orig, Sender: j.Message.Sender, QueueID: j.Message.ID, Num: r.Num,
+	t := &copyTask{Probe: j.Message.VerifyOnly, Path: path, Rcpt: r.Address, Orig: r.Orig, Sender: j.Message.Sender, QueueID: j.Message.ID, Num: r.Num,
 		Arrival: j.Message.Arrival, Offset: j.ContentOffset, Length: j.ContentLength}
 	if t.Orig == "" {
 		t.Orig = r.Address

@@ -15,7 +15,8 @@
 // crash makes no second copy. Many deliveries at a time share syncs.
 //
 // virtual_mailbox_limit bounds an mbox file, or one message in a Maildir. A
-// Maildir with a maildirsize file has the quota that the file states (4.2.2).
+// Maildir with a maildirsize file has the quota that the file states (4.2.2). A
+// probe of verify(8) gets the same answers.
 //
 // # Security
 //

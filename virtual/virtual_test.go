@@ -188,6 +188,37 @@ func TestVerifyOnly(t *testing.T) {
 	}
 }
 
+// TestFullProbe: a full mailbox is not deliverable.
+func TestFullProbe(t *testing.T) {
+	a, _ := start(t, "message_size_limit = 500\nvirtual_mailbox_limit = 500", boxes)
+	probe := func(rcpt string) *envelope.Outcome {
+		r := a.Request(simple, rcpt)
+		r.Message.VerifyOnly = true
+		return a.Send(r, simple)[0]
+	}
+	for _, rcpt := range []string{"anna@v.test", "bert@v.test"} {
+		a.Want(a.One(simple, rcpt), envelope.Sent, "2.0.0", "")
+		if o := probe(rcpt); o.Status != envelope.Deliverable {
+			t.Errorf("%s: %+v", rcpt, o)
+		}
+	}
+	if err := os.WriteFile(a.Dir+"/vmail/anna/maildirsize", []byte("0S,2C\n30 1\n30 1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if o := probe("anna@v.test"); o.Status != envelope.Deferred || o.DSN != "4.2.2" || !strings.Contains(o.Reason, "over its quota") {
+		t.Errorf("full Maildir: %+v", o)
+	}
+	if err := os.Truncate(a.Dir+"/vmail/bert", 500); err != nil {
+		t.Fatal(err)
+	}
+	if o := probe("bert@v.test"); o.Status != envelope.Undeliverable || o.DSN != "5.2.2" {
+		t.Errorf("full mbox: %+v", o)
+	}
+	if l, _ := filepath.Glob(a.Dir + "/vmail/anna/new/*"); len(l) != 1 {
+		t.Errorf("probes delivered: %v", l)
+	}
+}
+
 func TestStatic(t *testing.T) {
 	a := agenttest.New(t, "virtual", "virtual", "virtual_mailbox_base = DIR/v\nvirtual_mailbox_maps = inline:{a@v.test=a/}\nvirtual_uid_maps = static:22005\nvirtual_gid_maps = static:22005")
 	d, err := newDispatcher(a.Env)

@@ -88,6 +88,12 @@ func CheckQuota(root string, bytes, files int64) error {
 	return err
 }
 
+// Full is the error of a delivery to the Maildir in dir if nothing more fits.
+func Full(dir string) error {
+	_, err := openQuota(dir, 1)
+	return err
+}
+
 // AddQuota accounts for what came or, below zero, went. A failure leaves the
 // count wrong until the next recount.
 func AddQuota(root string, bytes, files int64) {

@@ -199,7 +199,13 @@ func (t *tool) list([]string) error {
 	}
 	q, err := s.Quota()
 	if err == nil && (q.BytesLimit > 0 || q.MessagesLimit > 0) {
-		fmt.Fprintf(t.out, "quota: %d of %d bytes, %d of %d messages\n", q.Bytes, q.BytesLimit, q.Messages, q.MessagesLimit)
+		of := func(limit int64) string {
+			if limit == 0 {
+				return ""
+			}
+			return fmt.Sprintf(" of %d", limit)
+		}
+		fmt.Fprintf(t.out, "quota: %d%s bytes, %d%s messages\n", q.Bytes, of(q.BytesLimit), q.Messages, of(q.MessagesLimit))
 	}
 	return err
 }

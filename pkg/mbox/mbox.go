@@ -257,8 +257,8 @@ func (f *File) append(ctx context.Context, m *Message) error {
 		return dsncode.New("4.2.0", "target file status changed unexpectedly")
 	}
 	old := st.Size
-	if t.Limit > 0 && old >= t.Limit {
-		return dsncode.New("5.2.2", "mailbox of %s bytes is over its limit of %d", strconv.FormatInt(old, 10), t.Limit)
+	if err := full(old, t.Limit); err != nil {
+		return err
 	}
 	w := io.Writer(f.File)
 	if t.Limit > 0 {
@@ -301,4 +301,21 @@ func (l *limitWriter) Write(p []byte) (int, error) {
 	n, err := l.w.Write(p)
 	l.left -= int64(n)
 	return n, err
+}
+
+// Full is the error of a delivery to the file at path if nothing more fits. limit
+// is that of its size, 0 for none.
+func Full(path string, limit int64) error {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return nil // Append makes it, or has more to say
+	}
+	return full(st.Size(), limit)
+}
+
+func full(size, limit int64) error {
+	if limit > 0 && size >= limit {
+		return dsncode.New("5.2.2", "mailbox of %s bytes is over its limit of %d", strconv.FormatInt(size, 10), limit)
+	}
+	return nil
 }

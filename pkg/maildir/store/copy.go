@@ -16,7 +16,7 @@ import (
 )
 
 func (b *box) Copy(uids []mailbox.UID, to string) (mailbox.Appended, error) {
-	out, _, err := b.copy(uids, to)
+	out, _, err := b.copy(uids, to, false)
 	return out, err
 }
 
@@ -24,7 +24,7 @@ func (b *box) Move(uids []mailbox.UID, to string) (mailbox.Appended, error) {
 	if b.readOnly {
 		return mailbox.Appended{}, mailbox.ErrReadOnly
 	}
-	out, moved, err := b.copy(uids, to)
+	out, moved, err := b.copy(uids, to, true)
 	if err != nil || len(moved) == 0 {
 		return out, err
 	}
@@ -52,14 +52,15 @@ type addition struct {
 	m     mailbox.Message
 	bytes int64
 	uid   mailbox.UID // asked for, 0 for any
+	held  bool        // it is moved, and quota counts it where it comes from
 }
 
-func (b *box) copy(uids []mailbox.UID, to string) (out mailbox.Appended, done []mailbox.UID, err error) {
+func (b *box) copy(uids []mailbox.UID, to string, move bool) (out mailbox.Appended, done []mailbox.UID, err error) {
 	if b.closed {
 		return out, nil, mailbox.ErrClosed
 	}
 	if b.f.mb != nil {
-		return b.copyMbox(uids, to)
+		return b.copyMbox(uids, to, move)
 	}
 	dst, err := b.f.m.byName(b.f.root, to)
 	if err != nil {
@@ -75,7 +76,7 @@ func (b *box) copy(uids []mailbox.UID, to string) (out mailbox.Appended, done []
 	if err == nil {
 		list, _ = b.current(sortedUIDs(uids))
 	}
-	srcDir := f.dir
+	srcDir, held := f.dir, move && f.counts()
 	f.mu.Unlock()
 	if err != nil {
 		return out, nil, err
@@ -90,7 +91,7 @@ func (b *box) copy(uids []mailbox.UID, to string) (out mailbox.Appended, done []
 	}()
 	now := time.Now().Unix()
 	for _, m := range list {
-		a := &addition{m: *m, base: dst.m.uniqueName()}
+		a := &addition{m: *m, base: dst.m.uniqueName(), held: held}
 		base, _ := splitName(m.File)
 		for _, k := range []string{"S", "W"} {
 			if n, ok := field(base, k); ok {
@@ -217,12 +218,15 @@ func (f *folder) add(list []*addition) (out mailbox.Appended, err error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var bytes int64
+	var bytes, more, files int64
 	for _, a := range list {
 		bytes += a.bytes
+		if !a.held {
+			more, files = more+a.bytes, files+1
+		}
 	}
-	if f.counts() {
-		if err := maildir.CheckQuota(f.root, bytes, int64(len(list))); err != nil {
+	if f.counts() && files > 0 {
+		if err := maildir.CheckQuota(f.root, more, files); err != nil {
 			if errors.Is(err, maildir.ErrOverQuota) {
 				err = mailbox.ErrQuota
 			}

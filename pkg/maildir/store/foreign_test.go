@@ -221,6 +221,27 @@ func TestQuota(t *testing.T) {
 	if _, err := b.Copy(uids, "INBOX"); err != mailbox.ErrQuota {
 		t.Errorf("copy: %v", err)
 	}
+	// A move within what the quota counts takes nothing more, however full it is.
+	if err := maildir.SetQuota(root, 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	s.Create("Kept", mailbox.UseNone)
+	moved, err := b.Move(uids[2:], "Kept")
+	if err != nil {
+		t.Errorf("move of a full mailbox: %v", err)
+	}
+	kept := mailboxtest.Open(t, s, "Kept")
+	if _, err := kept.Move(moved.UIDs, "Trash"); err != nil {
+		t.Errorf("move to the trash: %v", err)
+	}
+	trash := mailboxtest.Open(t, s, "Trash")
+	if _, err := trash.Move([]mailbox.UID{1}, "INBOX"); err != mailbox.ErrQuota {
+		t.Errorf("move out of the trash: %v", err)
+	}
+	if err := maildir.SetQuota(root, 1000, 5); err != nil {
+		t.Fatal(err)
+	}
+	mailboxtest.Add(t, s, "INBOX", msg(4))
 	if _, err := b.Move(uids[:2], "Trash"); err != nil {
 		t.Errorf("move to the trash: %v", err)
 	}

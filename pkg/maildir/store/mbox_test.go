@@ -352,6 +352,14 @@ func TestMboxLimits(t *testing.T) {
 	if read(t, h.Inbox) != before {
 		t.Error("the file changed")
 	}
+	s, err := newManager(t, []mailbox.Folder{}).OpenMbox(h.MboxLocation, UserOptions{QuotaMessages: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Create("Kept", mailbox.UseNone)
+	if done, err := mailboxtest.Open(t, s, "INBOX").Move([]mailbox.UID{1}, "Kept"); err != nil || len(done.UIDs) != 1 {
+		t.Errorf("a move when the mailbox is full: %+v, %v", done, err)
+	}
 }
 
 func newManagerLike(t *testing.T, old *Manager) *Manager {

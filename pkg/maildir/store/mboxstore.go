@@ -596,7 +596,7 @@ func (u *mboxUser) check(m *Manager, bytes, messages int64) error {
 }
 
 // copyMbox is copy for messages in mbox files: their text is written again.
-func (b *box) copyMbox(uids []mailbox.UID, to string) (out mailbox.Appended, done []mailbox.UID, err error) {
+func (b *box) copyMbox(uids []mailbox.UID, to string, move bool) (out mailbox.Appended, done []mailbox.UID, err error) {
 	f := b.f
 	f.mu.Lock()
 	s := &mboxStore{userStore: userStore{m: f.m, root: f.root}, u: f.mb.user}
@@ -615,6 +615,7 @@ func (b *box) copyMbox(uids []mailbox.UID, to string) (out mailbox.Appended, don
 	if err == nil {
 		list, _ = b.current(sortedUIDs(uids))
 	}
+	held := move && f.counts()
 	f.mu.Unlock()
 	if err != nil {
 		return out, nil, err
@@ -625,7 +626,7 @@ func (b *box) copyMbox(uids []mailbox.UID, to string) (out mailbox.Appended, don
 			continue
 		}
 		if err == nil {
-			err = a.copy(m, c)
+			err = a.copy(m, c, held)
 			c.Close()
 		}
 		if err != nil {
@@ -649,12 +650,12 @@ func (b *box) copyMbox(uids []mailbox.UID, to string) (out mailbox.Appended, don
 }
 
 // copy adds a message as it is elsewhere.
-func (a *appender) copy(m *mailbox.Message, c mailbox.Content) error {
+func (a *appender) copy(m *mailbox.Message, c mailbox.Content, held bool) error {
 	w, err := a.Begin(mailbox.AppendInfo{Flags: m.Flags, Keywords: m.Keywords, Date: m.InternalDate()})
 	if err != nil {
 		return err
 	}
-	a.cur.add.m.EmailID = m.EmailID
+	a.cur.add.m.EmailID, a.cur.add.held = m.EmailID, held
 	_, err = c.WriteTo(w)
 	return err
 }

@@ -243,11 +243,7 @@ func (f *folder) addToMbox(list []*addition) (out mailbox.Appended, err error) {
 		if err := f.mboxWritable(); err != nil {
 			return err
 		}
-		var bytes int64
-		for _, a := range list {
-			bytes += a.bytes + 256
-		}
-		if err := f.roomFor(bytes, len(list)); err != nil {
+		if err := f.roomFor(list); err != nil {
 			return softError{err}
 		}
 		out, err = f.appendMbox(list)
@@ -257,7 +253,15 @@ func (f *folder) addToMbox(list []*addition) (out mailbox.Appended, err error) {
 }
 
 // roomFor checks the limits of the file and of the user.
-func (f *folder) roomFor(bytes int64, n int) error {
+func (f *folder) roomFor(list []*addition) error {
+	var bytes, more, files int64
+	for _, a := range list {
+		n := a.bytes + 256
+		bytes += n
+		if !a.held {
+			more, files = more+n, files+1
+		}
+	}
 	st, err := f.mb.file.Stat()
 	if err != nil {
 		return err
@@ -266,8 +270,8 @@ func (f *folder) roomFor(bytes int64, n int) error {
 	if u.limit > 0 && st.Size()+bytes > u.limit {
 		return fmt.Errorf("%w: %s would exceed mailbox_size_limit", mailbox.ErrQuota, f.mb.path)
 	}
-	if f.counts() {
-		return u.check(f.m, bytes, int64(n))
+	if f.counts() && files > 0 {
+		return u.check(f.m, more, files)
 	}
 	return nil
 }

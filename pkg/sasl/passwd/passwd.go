@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -43,15 +44,18 @@ type User struct {
 	Line   int
 }
 
+// errForm is a line that is none: at best a mistake, at worst half of a file.
+var errForm = errors.New("expected user:{SCHEME}hash:uid:gid:gecos:home:shell:extra")
+
 // maxFile bounds a password file.
 const maxFile = 64 << 20
 
-// Parse reads a password file. Mistakes are errors that name the line; name is
-// the file's name for them. Lines that begin with "#" and empty ones are
-// skipped; of two lines for one user the first counts.
-func Parse(name string, r io.Reader) (map[string]*User, []*User, error) {
-	users := map[string]*User{}
-	var order []*User
+// Parse reads a password file. Mistakes in lines are problems that name the line,
+// name being the file's; they keep nobody out but the user of that line. Lines
+// that begin with "#" and empty ones are skipped; of two lines for one user the
+// first counts.
+func Parse(name string, r io.Reader) (users map[string]*User, order []*User, problems []error, err error) {
+	users = map[string]*User{}
 	sc := bufio.NewScanner(io.LimitReader(r, maxFile))
 	sc.Buffer(nil, 64<<10)
 	for n := 1; sc.Scan(); n++ {
@@ -61,12 +65,13 @@ func Parse(name string, r io.Reader) (map[string]*User, []*User, error) {
 		}
 		f := strings.SplitN(l, ":", 8)
 		if f[0] == "" || len(f) < 2 {
-			return nil, nil, fmt.Errorf("%s, line %d: expected user:{SCHEME}hash:uid:gid:gecos:home:shell:extra", name, n)
+			problems = append(problems, fmt.Errorf("%s, line %d: %w", name, n, errForm))
+			continue
 		}
 		u := &User{Name: f[0], Line: n}
 		u.Scheme, u.Hash = splitScheme(f[1])
 		if !known[u.Scheme] {
-			return nil, nil, fmt.Errorf("%s, line %d: unknown password scheme {%s}", name, n, u.Scheme)
+			problems = append(problems, fmt.Errorf("%s, line %d: unknown password scheme {%s}: user %q cannot log in", name, n, u.Scheme, u.Name))
 		}
 		get := func(i int) string {
 			if i < len(f) {
@@ -75,16 +80,27 @@ func Parse(name string, r io.Reader) (map[string]*User, []*User, error) {
 			return ""
 		}
 		u.UID, u.GID, u.Home = get(2), get(3), get(5)
-		u.Extra = strings.Fields(get(7))
+		for _, e := range strings.Fields(get(7)) {
+			switch k, v, _ := strings.Cut(e, "="); k {
+			case "userdb_uid":
+				u.UID = v
+			case "userdb_gid":
+				u.GID = v
+			case "userdb_home":
+				u.Home = v
+			default:
+				u.Extra = append(u.Extra, e)
+			}
+		}
 		if _, dup := users[u.Name]; !dup {
 			users[u.Name] = u
 			order = append(order, u)
 		}
 	}
 	if err := sc.Err(); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", name, err)
+		return nil, nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return users, order, nil
+	return users, order, problems, nil
 }
 
 var known = map[string]bool{"PLAIN": true, "CLEARTEXT": true, "CRYPT": true, "SHA256-CRYPT": true, "SHA512-CRYPT": true,
@@ -142,6 +158,9 @@ func (u *User) Match(password string) (ok bool, err error) {
 	if u.locked() {
 		return false, nil
 	}
+	if !known[u.Scheme] {
+		return false, fmt.Errorf("line %d: unknown password scheme {%s}", u.Line, u.Scheme)
+	}
 	if h[0] != '$' {
 		return false, fmt.Errorf("line %d: not a known hash", u.Line) // DES
 	}
@@ -168,6 +187,7 @@ type File struct {
 
 	path   string
 	stale  func(error) // told when a changed file cannot be read
+	line   func(error) // told of lines that are of no use
 	secret []byte      // makes the salts of users who do not exist
 
 	mu      sync.Mutex
@@ -181,8 +201,9 @@ type File struct {
 
 // Open reads the file. stale, which may be nil, is called with the trouble
 // when the file has changed and cannot be read again; the old content stays.
-func Open(path string, stale func(error)) (*File, error) {
-	f := &File{path: path, stale: stale, secret: make([]byte, 32)}
+// line, which may be nil, is told of each mistake in a line.
+func Open(path string, stale, line func(error)) (*File, error) {
+	f := &File{path: path, stale: stale, line: line, secret: make([]byte, 32)}
 	rand.Read(f.secret)
 	return f, f.load()
 }
@@ -197,9 +218,17 @@ func (f *File) load() error {
 	if err != nil {
 		return err
 	}
-	users, order, err := Parse(f.path, fd)
+	users, order, problems, err := Parse(f.path, fd)
 	if err != nil {
 		return err
+	}
+	for _, p := range problems {
+		if f.users != nil && errors.Is(p, errForm) {
+			return p // somebody may be writing: what was read before is better
+		}
+		if f.line != nil {
+			f.line(p)
+		}
 	}
 	f.users, f.id = users, fileID(st)
 	f.folded = make(map[string]*User, len(users))
@@ -211,7 +240,7 @@ func (f *File) load() error {
 	f.scram = scramOffers(order)
 	f.dummy = &User{Scheme: "SCRAM-SHA-256", Hash: f.fakeHash("SHA-256", "dummy", Iterations)}
 	for _, u := range order {
-		if !u.locked() {
+		if !u.locked() && known[u.Scheme] {
 			f.dummy = u
 			break
 		}

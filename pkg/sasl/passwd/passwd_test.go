@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +37,7 @@ func TestVerify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(write(t, hashes+"scram:"+h+"\n"), nil)
+	f, err := Open(write(t, hashes+"scram:"+h+"\n"), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,22 +79,46 @@ func TestArgon2(t *testing.T) {
 	}
 }
 
-func TestParseErrors(t *testing.T) {
+// TestMistakes: a line with a mistake keeps nobody out but its own user.
+func TestMistakes(t *testing.T) {
 	for in, want := range map[string]string{
-		"a:{PLAIN}x\njust a name\n": "f, line 2: expected user:",
-		":x\n":                      "f, line 1: expected user:",
-		"a:{ROT13}x\n":              "f, line 1: unknown password scheme {ROT13}",
+		"just a name\n": "line 2: expected user:",
+		":x\n":          "line 2: expected user:",
+		"b:{ROT13}x\n":  "line 2: unknown password scheme {ROT13}: user \"b\" cannot log in",
+		"b:{MD5-CRYPT}$1$DbZqhz/p$ce92ZqobeMDFkiC2cgg1D/\n": "line 2: unknown password scheme {MD5-CRYPT}",
 	} {
-		if _, _, err := Parse("f", strings.NewReader(in)); err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%q: %v", in, err)
+		name := write(t, "a:{PLAIN}x\n"+in+"c:{PLAIN}y\n")
+		var got []error
+		f, err := Open(name, nil, func(err error) { got = append(got, err) })
+		if err != nil || len(got) != 1 || !strings.HasPrefix(got[0].Error(), name+", "+want) {
+			t.Errorf("%q: %v, %v", in, err, got)
+			continue
 		}
+		for user, password := range map[string]string{"a": "x", "c": "y"} {
+			if _, err := f.Verify(user, password); err != nil {
+				t.Errorf("%q: user %s: %v", in, user, err)
+			}
+		}
+		if f.Lookup("b") != nil {
+			if _, err := f.Verify("b", "x"); !errors.Is(err, sasl.ErrTemporary) || !strings.Contains(err.Error(), "line 2") {
+				t.Errorf("%q: %v", in, err)
+			}
+		}
+	}
+}
+
+func TestUserdbFields(t *testing.T) {
+	users, _, _, err := Parse("f", strings.NewReader("a:{PLAIN}x:1:2::/h::userdb_uid=8 userdb_home=/elsewhere nologin userdb_gid=9\n"))
+	want := &User{Name: "a", Scheme: "PLAIN", Hash: "x", UID: "8", GID: "9", Home: "/elsewhere", Extra: []string{"nologin"}, Line: 1}
+	if err != nil || !reflect.DeepEqual(users["a"], want) {
+		t.Errorf("%+v %v", users["a"], err)
 	}
 }
 
 func TestReload(t *testing.T) {
 	name := write(t, "a:{PLAIN}one\n")
 	var trouble error
-	f, err := Open(name, func(err error) { trouble = err })
+	f, err := Open(name, func(err error) { trouble = err }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +145,7 @@ func TestReload(t *testing.T) {
 
 func TestScramOfUnknownUsers(t *testing.T) {
 	h, _ := HashScram("x")
-	f, err := Open(write(t, "a:"+h+"\nb:{PLAIN}x\n"), nil)
+	f, err := Open(write(t, "a:"+h+"\nb:{PLAIN}x\n"), nil, nil)
 	if err != nil || !f.ScramForAll("SHA-256") {
 		t.Fatal(err, f.ScramForAll("SHA-256"))
 	}
@@ -144,7 +169,7 @@ four:{SCRAM-SHA-256}4096,okPBFljysqgODeMbr/6QEQ==,KByMl018DxBZNlbOCCk8KLLcprO2Vb
 `
 
 func TestScramValues(t *testing.T) {
-	f, err := Open(write(t, scrams), nil)
+	f, err := Open(write(t, scrams), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +204,7 @@ func TestPreparedPasswords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(write(t, "a:"+h+"\nb:{PLAIN}\u2168\n"), nil)
+	f, err := Open(write(t, "a:"+h+"\nb:{PLAIN}\u2168\n"), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +227,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(hashes)
 	f.Add("a:{SCRAM-SHA-256}4096,YQ==,YQ==,YQ==\n")
 	f.Fuzz(func(t *testing.T, s string) {
-		users, order, err := Parse("f", strings.NewReader(s))
+		users, order, _, err := Parse("f", strings.NewReader(s))
 		if err == nil && len(users) != len(order) {
 			t.Fatal(len(users), len(order))
 		}
