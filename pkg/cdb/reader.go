@@ -80,6 +80,19 @@ func NewReader(data []byte) (*Reader, error) {
 	return &Reader{data: data, size: int64(len(data))}, nil
 }
 
+// InMemory reads the whole file, for many look-ups in a row; nil if it has more
+// than limit bytes. The Reader that it returns need not be closed.
+func (r *Reader) InMemory(limit int64) (*Reader, error) {
+	if r.size > limit || r.f == nil {
+		return nil, nil
+	}
+	data := make([]byte, r.size)
+	if _, err := r.f.ReadAt(data, 0); err != nil {
+		return nil, err
+	}
+	return NewReader(data)
+}
+
 // File is the open file, nil for a Reader made by NewReader.
 func (r *Reader) File() *os.File { return r.f }
 

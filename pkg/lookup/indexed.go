@@ -31,6 +31,7 @@ type indexed struct {
 	env        *Env
 	nofold     bool
 	file       bool
+	bulk       bool
 	cur        atomic.Pointer[version]
 	mu         sync.Mutex // opening
 	retry      atomic.Int64
@@ -44,6 +45,35 @@ type version struct {
 	w     *watch
 	nul   bool         // keys and values end in NUL (postmap -N)
 	users atomic.Int64 // look-ups under way, +1 while it is current
+
+	asked atomic.Int64               // look-ups of a bulk user
+	whole atomic.Pointer[cdb.Reader] // the file in memory, once that pays
+}
+
+const (
+	// bulkAfter is from how many look-ups on a bulk user gets the file in memory:
+	// about as many as take as long as reading a large one.
+	bulkAfter = 5000
+	// bulkLimit is the largest file that is read as a whole.
+	bulkLimit = 512 << 20
+)
+
+// reader is where to look up. A file that cannot be read as a whole, for
+// whatever reason, is read in pieces as before.
+func (v *version) reader(bulk bool) *cdb.Reader {
+	if !bulk {
+		return v.r
+	}
+	if w := v.whole.Load(); w != nil {
+		return w
+	}
+	if v.asked.Add(1) == bulkAfter {
+		if w, err := v.r.InMemory(bulkLimit); err == nil && w != nil {
+			v.whole.Store(w)
+			return w
+		}
+	}
+	return v.r
 }
 
 func (v *version) release() {
@@ -53,7 +83,7 @@ func (v *version) release() {
 }
 
 func openIndexed(typ, name string, env *Env, o Options) (Table, error) {
-	t := &indexed{name: typ + ":" + name, path: name + IndexSuffix, env: env, nofold: o.NoFold, file: o.File}
+	t := &indexed{name: typ + ":" + name, path: name + IndexSuffix, env: env, nofold: o.NoFold, file: o.File, bulk: o.Bulk}
 	if err := t.open(); err != nil {
 		t.trouble(err)
 	}
@@ -172,7 +202,7 @@ func (t *indexed) Get(key string) (string, bool, error) {
 	if v.nul {
 		key += "\x00"
 	}
-	val, ok, err := v.r.Get(key)
+	val, ok, err := v.reader(t.bulk).Get(key)
 	if err != nil {
 		return "", false, &Error{t.name, err}
 	}

@@ -53,6 +53,7 @@ type Table interface {
 type Options struct {
 	NoFold bool // do not fold keys to lower case (postmap -f)
 	File   bool // values are base64 of a file's content (postmap -F)
+	Bulk   bool // many look-ups will follow: trade memory for speed (postmap -q -)
 }
 
 // Error is trouble with one table; it names table, file and line.

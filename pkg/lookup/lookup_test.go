@@ -410,3 +410,38 @@ func TestOwner(t *testing.T) {
 		}
 	}
 }
+
+// A bulk user's table is in memory after many look-ups, with the same answers,
+// and gives way to a new file as any other.
+func TestBulkLookups(t *testing.T) {
+	at(t, 0)
+	name := t.TempDir() + "/t"
+	var kv []string
+	for i := range 3000 { // more than is read at once anyway
+		kv = append(kv, fmt.Sprintf("key%d", i), fmt.Sprintf("%d %s", i, strings.Repeat("x", 100)))
+	}
+	compile(t, name, kv...)
+	env, _ := testEnv()
+	tab, err := OpenWith("hash:"+name, env, Options{Bulk: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tab.Close()
+	for range 3 {
+		for i := 0; i < len(kv); i += 2 {
+			if v, ok, err := tab.Get(kv[i]); v != kv[i+1] || !ok || err != nil {
+				t.Fatalf("%s: %.20q, %v, %v", kv[i], v, ok, err)
+			}
+		}
+		if _, ok, err := tab.Get("missing"); ok || err != nil {
+			t.Fatalf("a missing key: %v, %v", ok, err)
+		}
+	}
+	if tab.(*indexed).cur.Load().whole.Load() == nil {
+		t.Error("the file is still read record by record")
+	}
+	compile(t, name, "key1", "new")
+	if v, _, _ := tab.Get("key1"); v != "new" {
+		t.Errorf("after a rebuild: %.20q", v)
+	}
+}

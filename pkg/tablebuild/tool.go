@@ -212,7 +212,7 @@ type lazyTables struct {
 func (l *lazyTables) get(key string) (value string, ok bool, err error) {
 	for i, spec := range l.specs {
 		if i == len(l.tables) {
-			t, err := lookup.OpenWith(spec, l.r.env, lookup.Options{NoFold: l.r.o.NoFold, File: l.r.o.Files})
+			t, err := lookup.OpenWith(spec, l.r.env, lookup.Options{NoFold: l.r.o.NoFold, File: l.r.o.Files, Bulk: l.r.query == "-"})
 			if err != nil {
 				return "", false, err
 			}
@@ -248,12 +248,11 @@ func (r *run) print(key, value string, withKey bool) error {
 		return err
 	}
 	if withKey {
-		key += "\t"
-	} else {
-		key = ""
+		r.out.WriteString(key)
+		r.out.WriteByte('\t')
 	}
-	_, err := fmt.Fprintf(r.out, "%s%s\n", key, value)
-	return err
+	r.out.WriteString(value)
+	return r.out.WriteByte('\n') // errors stick to a bufio.Writer
 }
 
 func (r *run) queries(specs []string) (found bool, err error) {
