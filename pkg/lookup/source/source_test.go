@@ -121,6 +121,9 @@ func FuzzAliasSource(f *testing.F) {
 			if err != nil {
 				continue
 			}
+			if strings.Contains(k, "\r") {
+				continue // from a comment, which keeps it; in quotes it is folding
+			}
 			quoted := `"` + strings.NewReplacer(`"`, `\"`, `\`, `\\`).Replace(k) + `": `
 			k2, v2, err := Alias([]byte(quoted + v))
 			if err != nil || k2 != k || v2 != v {
