@@ -195,7 +195,7 @@ func exchange(t *testing.T, c *dovecot.Client, mech, user, password string, offe
 }
 
 func TestScramMechanisms(t *testing.T) {
-	_, c, lg := startAuth(t, "Anna:{PLAIN}secret\n", "")
+	_, c, lg := startAuth(t, "Anna:{PLAIN}secret\n", allMechanisms)
 	ours := sasl.Bindings{"tls-exporter": []byte("this connection"), "tls-server-end-point": []byte("cert")}
 	theirs := sasl.Bindings{"tls-exporter": []byte("another")}
 	plus := &sasl.Offer{Mechanisms: []string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS"}}

@@ -31,7 +31,7 @@
 // socket; login(8) needs this program).
 //
 // Mechanisms are PLAIN, LOGIN, and SCRAM-SHA-256 and SCRAM-SHA-1 with and without
-// channel binding (-PLUS, under TLS). A SCRAM mechanism is offered while all users
+// channel binding (-PLUS, under TLS, and only if auth_mechanisms names them). A SCRAM mechanism is offered while all users
 // can use it: their passwords are SCRAM values of its hash function, or PLAIN, and
 // shadow is not among the databases.
 //

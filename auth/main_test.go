@@ -86,6 +86,9 @@ func names(t *testing.T, c *dovecot.Client) string {
 	return strings.Join(n, " ")
 }
 
+// allMechanisms is main.cf of those who want channel binding.
+const allMechanisms = "auth_mechanisms = plain login scram-sha-256-plus scram-sha-256 scram-sha-1-plus scram-sha-1\n"
+
 func TestMechanismsOnOffer(t *testing.T) {
 	h, err := passwd.HashScram("x")
 	if err != nil {
@@ -93,11 +96,12 @@ func TestMechanismsOnOffer(t *testing.T) {
 	}
 	crypt := "old:$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5\n"
 	for _, c := range []struct{ users, extra, want string }{
-		{"a:" + h + "\n", "", "PLAIN LOGIN SCRAM-SHA-256-PLUS SCRAM-SHA-256"},
-		{"a:{PLAIN}x\n", "", "PLAIN LOGIN SCRAM-SHA-256-PLUS SCRAM-SHA-256 SCRAM-SHA-1-PLUS SCRAM-SHA-1"},
+		{"a:" + h + "\n", "", "PLAIN LOGIN SCRAM-SHA-256"},
+		{"a:" + h + "\n", allMechanisms, "PLAIN LOGIN SCRAM-SHA-256-PLUS SCRAM-SHA-256"},
+		{"a:{PLAIN}x\n", allMechanisms, "PLAIN LOGIN SCRAM-SHA-256-PLUS SCRAM-SHA-256 SCRAM-SHA-1-PLUS SCRAM-SHA-1"},
 		{"a:{PLAIN}x\n", "auth_databases = passwd-file, shadow\n", "PLAIN LOGIN"},
 		{"a:{PLAIN}x\n", "auth_databases = shadow\n", "PLAIN LOGIN"},
-		{"a:{SCRAM-SHA-1}4096,QSXCR+Q6sek8bf92,6dlGYMOdZcOPutkcNY8U2g7vK9Y=,D+CSWLOshSulAsxiupA+qs2/fTE=\n", "", "PLAIN LOGIN SCRAM-SHA-1-PLUS SCRAM-SHA-1"},
+		{"a:{SCRAM-SHA-1}4096,QSXCR+Q6sek8bf92,6dlGYMOdZcOPutkcNY8U2g7vK9Y=,D+CSWLOshSulAsxiupA+qs2/fTE=\n", allMechanisms, "PLAIN LOGIN SCRAM-SHA-1-PLUS SCRAM-SHA-1"},
 		{"a:" + h + "\n" + crypt, "", "PLAIN LOGIN"},
 		{"a:" + h + "\n", "auth_mechanisms = scram-sha-256\n", "SCRAM-SHA-256"},
 	} {
