@@ -61,12 +61,15 @@ func AppendString[S string | []byte](b []byte, s S) []byte {
 	return append(b, s...)
 }
 
-// AppendNString is AppendString with NIL for the empty string.
+// AppendNString is AppendString with NIL for the empty string, which one of
+// nothing but NULs is, too: AppendString leaves these out.
 func AppendNString[S string | []byte](b []byte, s S) []byte {
-	if len(s) == 0 {
-		return append(b, "NIL"...)
+	for i := 0; i < len(s); i++ {
+		if s[i] != 0 {
+			return AppendString(b, s)
+		}
 	}
-	return AppendString(b, s)
+	return append(b, "NIL"...)
 }
 
 // AppendMailbox writes a mailbox name, which is UTF-8 with "/" between levels:
