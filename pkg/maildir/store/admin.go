@@ -100,21 +100,11 @@ func (a *maildirAdmin) Verify(name string) (problems []string, err error) {
 	m, root := a.m, a.root
 	bad := func(format string, a ...any) { problems = append(problems, fmt.Sprintf(format, a...)) }
 	err = m.with(root, name, func(f *folder, _ index.Lock, known bool) error {
-		idx, err := index.Load(f.dir)
-		if isNotExist(err) {
-			if known {
-				bad("the index is missing: UIDs will start anew")
-			}
-			return nil
-		}
-		if err != nil {
-			bad("%v", err)
+		idx := f.indexToVerify(known, bad)
+		if idx == nil {
 			return nil
 		}
 		defer idx.Close()
-		if idx.Lost {
-			bad("the index may lack its end: UIDs go on at %d", idx.State.UIDNext)
-		}
 		b, _ := os.ReadFile(root + "/" + validityFile)
 		var highest uint32
 		fmt.Sscan(string(b), &highest)
@@ -478,4 +468,24 @@ func (m *Manager) Find(root, name string) (string, error) {
 	}
 	dir, err := folderDir(root, name)
 	return strings.TrimSuffix(dir, "/"), err
+}
+
+// indexToVerify loads a folder's index and says what is wrong with it as a whole;
+// nil if there is nothing to compare messages with.
+func (f *folder) indexToVerify(known bool, bad func(format string, a ...any)) *index.File {
+	idx, err := index.Load(f.dir)
+	switch {
+	case isNotExist(err):
+		if known {
+			bad("the index is missing: UIDs will start anew")
+		}
+		return nil
+	case err != nil:
+		bad("%v", err)
+		return nil
+	}
+	if idx.Lost {
+		bad("the index may lack its end: UIDs go on at %d", idx.State.UIDNext)
+	}
+	return idx
 }

@@ -124,12 +124,8 @@ func (b *box) copy(uids []mailbox.UID, to string, move bool) (out mailbox.Append
 		done = append(done, m.UID)
 	}
 	if len(adds) == 0 {
-		dst.mu.Lock()
-		defer dst.mu.Unlock()
-		if err := dst.check(); err != nil {
-			return out, nil, err
-		}
-		return mailbox.Appended{UIDValidity: dst.view.UIDValidity}, nil, nil
+		out, err = dst.nothingAdded()
+		return out, nil, err
 	}
 	if out, err = dst.add(adds); err != nil {
 		return out, nil, err
@@ -325,4 +321,14 @@ func (f *folder) settleTmp(uids []mailbox.UID) error {
 	}
 	f.looked(false, true)
 	return f.commit(&log, 0, 0)
+}
+
+// nothingAdded is the result of adding no message to a folder.
+func (f *folder) nothingAdded() (mailbox.Appended, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.check(); err != nil {
+		return mailbox.Appended{}, err
+	}
+	return mailbox.Appended{UIDValidity: f.view.UIDValidity}, nil
 }

@@ -44,21 +44,11 @@ func (a *mboxAdmin) Verify(name string) (problems []string, err error) {
 			bad("%s: %v", f.mb.path, err)
 			return nil
 		}
-		idx, err := index.Load(f.dir)
-		if isNotExist(err) {
-			if known {
-				bad("the index is missing: UIDs will start anew")
-			}
-			return nil
-		}
-		if err != nil {
-			bad("%v", err)
+		idx := f.indexToVerify(known, bad)
+		if idx == nil {
 			return nil
 		}
 		defer idx.Close()
-		if idx.Lost {
-			bad("the index may lack its end: UIDs go on at %d", idx.State.UIDNext)
-		}
 		last := mailbox.UID(0)
 		for _, m := range idx.State.Messages {
 			if m.UID <= last || m.UID >= idx.State.UIDNext || m.ModSeq > idx.State.HighestModSeq {

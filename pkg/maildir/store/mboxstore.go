@@ -635,12 +635,8 @@ func (b *box) copyMbox(uids []mailbox.UID, to string, move bool) (out mailbox.Ap
 		done = append(done, m.UID)
 	}
 	if len(done) == 0 {
-		dst.mu.Lock()
-		defer dst.mu.Unlock()
-		if err := dst.check(); err != nil {
-			return out, nil, err
-		}
-		return mailbox.Appended{UIDValidity: dst.view.UIDValidity}, nil, nil
+		out, err = dst.nothingAdded()
+		return out, nil, err
 	}
 	if out, err = a.Commit(); err != nil {
 		return out, nil, err
