@@ -259,6 +259,58 @@ func TestSortAndThread(t *testing.T) {
 	}
 }
 
+// TestBrokenThread: a message's own References take a parent away from it even
+// where the link they ask for would make a loop.
+func TestBrokenThread(t *testing.T) {
+	ts := newTestStore(t)
+	c := ts.client()
+	for i, m := range []struct{ id, refs string }{{"<a@b>", ""}, {"<b@b>", "<a@b> <c@b>"}, {"<c@b>", "<b@b>"}} {
+		c.append("INBOX", "", fmt.Sprintf("Date: %d Feb 2008 10:00:00 +0000\nMessage-ID: %s\nReferences: %s\n\nx\n", 7+(3-i)%3, m.id, m.refs))
+	}
+	c.ok("SELECT INBOX")
+	has(t, c.ok("THREAD REFERENCES US-ASCII ALL"), "* THREAD (1)(3 2)")
+	c.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+	c.ok("EXPUNGE")
+	has(t, c.ok("THREAD REFERENCES US-ASCII ALL"), "* THREAD (2 1)")
+}
+
+// TestSearchAddresses: what counts is the envelope's address, without comments
+// and quoting, as well as what is written.
+func TestSearchAddresses(t *testing.T) {
+	ts := newTestStore(t)
+	c := ts.client()
+	for _, from := range []string{
+		"user@domain.example", "Real <user@domain.example>", "<user (comment)@ (comment) domain.example>", "user@domain.example (Real)",
+		"other@domain.example", "\"Re\\al\" <other@domain.example>", "=?UTF-8?B?5L2g5aW9?= (x) <other@domain.example>",
+	} {
+		c.append("INBOX", "", "From: "+from+"\nTo: group: a@b.example;\n\nx\n")
+	}
+	c.ok("SELECT INBOX")
+	for _, s := range []struct{ cmd, want string }{
+		{"SEARCH FROM user@domain.example", "* SEARCH 1 2 3 4"}, {"SEARCH FROM comment", "* SEARCH 3"},
+		{"SEARCH FROM real", "* SEARCH 2 4 6"}, {"SEARCH CHARSET UTF-8 FROM {6+}\r\n你好", "* SEARCH 7"},
+		{"SEARCH TO group", "* SEARCH 1 2 3 4 5 6 7"}, {"SEARCH FROM nobody", "* SEARCH"},
+	} {
+		has(t, c.ok("%s", s.cmd), s.want)
+	}
+}
+
+// TestLargestUID: only "*" means the last message; 4294967295 is a number.
+func TestLargestUID(t *testing.T) {
+	ts := newTestStore(t)
+	c := ts.client()
+	c.append("INBOX", "", "Subject: x\n\nx\n")
+	c.ok("SELECT INBOX")
+	has(t, c.ok("UID SEARCH UID 2:4294967295"), "* SEARCH")
+	has(t, c.ok("UID SEARCH UID 1:4294967295"), "* SEARCH 1")
+	has(t, c.ok("UID SEARCH UID 2:*"), "* SEARCH 1")
+	if out := c.ok("UID FETCH 2:4294967295 (FLAGS)"); len(out) != 1 {
+		t.Errorf("%q", out)
+	}
+	hasPrefix(t, c.do("FETCH 4294967295 (FLAGS)"), "T BAD ")
+	hasPrefix(t, c.do("FETCH 9:* (FLAGS)"), "T BAD ")
+}
+
 func TestCompress(t *testing.T) {
 	ts := newTestStore(t)
 	c := ts.client()

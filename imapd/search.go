@@ -275,10 +275,45 @@ func (x *searching) fieldContains(m *mailbox.Message, upper string, needle []byt
 			return false
 		}
 		h = rest
-		if len(name) == len(upper) && equalUpper(name, upper) && mimepart.ContainsFold(mimepart.DecodeHeader(bytes.TrimSpace(value)), needle) {
+		if len(name) != len(upper) || !equalUpper(name, upper) {
+			continue
+		}
+		value = bytes.TrimSpace(value)
+		if mimepart.ContainsFold(mimepart.DecodeHeader(value), needle) {
+			return true
+		}
+		if bytes.ContainsAny(value, `("\`) && isAddressField(upper) && mimepart.ContainsFold(addressText(value), needle) {
 			return true
 		}
 	}
+}
+
+func isAddressField(upper string) bool {
+	switch upper {
+	case "FROM", "SENDER", "REPLY-TO", "TO", "CC", "BCC":
+		return true
+	}
+	return false
+}
+
+// addressText writes addresses as clients show them: what is asked for is the
+// envelope structure's field (RFC 9051, section 6.4.4), where comments within an
+// address and quoting are gone.
+func addressText(value []byte) (text []byte) {
+	for _, a := range mimepart.ParseAddresses(string(value)) {
+		if a.Group {
+			text = append(text, a.Mailbox...)
+		} else {
+			text = append(text, mimepart.DecodeHeader([]byte(a.Name))...)
+			text = append(text, " <"...)
+			text = append(text, a.Mailbox...)
+			text = append(text, '@')
+			text = append(text, a.Host...)
+			text = append(text, '>')
+		}
+		text = append(text, ", "...)
+	}
+	return text
 }
 
 // header tells whether the message's header contains needle.

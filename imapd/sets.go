@@ -27,7 +27,8 @@ func (s *session) ranges(set imapwire.Set, uid bool) ([]imapwire.Range, error) {
 	}
 	n := uint32(len(v.Messages))
 	for _, r := range set.Ranges {
-		if r.Lo != imapwire.Star && r.Lo > n && (r.Hi > n || r.Hi == imapwire.Star) || r.Hi != imapwire.Star && r.Hi > n && r.Lo > n {
+		lo, hi := r.Lo > n, r.Hi > n
+		if lo && (hi || r.Hi == imapwire.Star) || hi && r.Lo == imapwire.Star {
 			return nil, &imapwire.SyntaxError{What: "no message has that sequence number"}
 		}
 	}

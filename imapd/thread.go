@@ -144,10 +144,11 @@ func (x *searching) byReferences(found []hit) []*node {
 			}
 			up = r
 		}
+		// What the message itself says counts most: a parent that others gave it
+		// goes, even if the new link would make a loop and is not made.
+		n.parent = nil
 		if up != nil && !below(up, n) {
-			n.parent = up // what the message itself says counts most
-		} else if up == nil {
-			n.parent = nil
+			n.parent = up
 		}
 		if i&63 == 0 {
 			if err := x.s.working(i, len(found)); err != nil {

@@ -11,9 +11,10 @@ import (
 
 // Limits of what an IMAP client may say before it has logged in.
 const (
-	imapLine    = 8192
+	imapLine    = 36 << 10 // ID may have 30 fields of 30 and 1,024 octets (RFC 2971)
 	imapLiteral = 4096
-	imapCommand = 16384
+	imapCommand = 40 << 10
+	imapAnswer  = 8192 // to a challenge
 )
 
 // imapBase is what imapd announces after the login; a test holds the two
@@ -247,7 +248,7 @@ func (i *imap) authenticate(tag string, p *imapwire.Parser) error {
 		if lost = i.flush(); lost != nil {
 			return nil, gone
 		}
-		line, long, err := i.line(imapLine)
+		line, long, err := i.line(imapAnswer)
 		switch {
 		case err != nil:
 			lost = i.unreadable(nil, err)

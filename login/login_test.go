@@ -79,6 +79,11 @@ func TestIMAP(t *testing.T) {
 			C: QUIT
 			S: BYE
 			EOF`},
+		{"largest ID", "", `
+			S: * OK …
+			C: a ID (` + largestID() + `)
+			S: * ID ("name" "Posthaste")
+			S: a OK …`},
 		{"literals", "", `
 			S: * OK …
 			C: a LOGIN {4}
@@ -191,6 +196,15 @@ func TestIMAP(t *testing.T) {
 			f.dial().talk(cfg, tt.script)
 		})
 	}
+}
+
+// largestID has as many fields, as long, as a client may send (RFC 2971).
+func largestID() string {
+	var fields []string
+	for i := range 30 {
+		fields = append(fields, fmt.Sprintf(`"%030d" "%01024d"`, i, i))
+	}
+	return strings.Join(fields, " ")
 }
 
 func TestPOP3(t *testing.T) {

@@ -8,8 +8,9 @@ import (
 // MaxRanges is how many ranges a set of a command may have.
 const MaxRanges = 65536
 
-// Star stands for "*" in a Range: the largest number in use.
-const Star = 1<<32 - 1
+// Star stands for "*" in a Range: the largest number in use. No message has the
+// number 0, whereas 4294967295 is a number as others are.
+const Star = 0
 
 // Range is a range of message numbers or UIDs, both ends included. In a Set
 // that was parsed an end may be Star.
