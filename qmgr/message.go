@@ -314,20 +314,22 @@ func (q *manager) enter(f *queue.File, c candidate) *message {
 const chunk = 1000
 
 // want is how many more recipients of m may be read; the caller holds mu. One
-// message may take half of the room for recipients, and qmgr_message_recipient_minimum
-// when there is none.
+// message may take half of the room for recipients. Where there is little room,
+// each may still have qmgr_message_recipient_minimum: what has no recipient in
+// memory gets some whatever the others have, since nothing would call for it
+// again.
 func (q *manager) want(m *message) int {
 	if m.atEnd || q.draining || m.letGo != nil {
 		return 0
 	}
-	room := min(q.set.rcptLimit-q.inCore, q.set.rcptLimit/2-m.inCore, chunk)
-	if low := q.set.rcptMinimum - m.inCore; low >= (q.set.rcptMinimum+1)/2 && low > room {
+	if room := min(q.set.rcptLimit-q.inCore, q.set.rcptLimit/2-m.inCore, chunk); room >= min(50, q.set.rcptLimit/4) {
+		return room
+	}
+	most := max(q.set.rcptMinimum, 1)
+	if low := most - m.inCore; low >= (most+1)/2 {
 		return low
 	}
-	if room < min(50, q.set.rcptLimit/4) {
-		return 0
-	}
-	return room
+	return 0
 }
 
 // readMore reads recipients, resolves them and hands them to the scheduler.

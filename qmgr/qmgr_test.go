@@ -776,3 +776,31 @@ func TestManyRecipientsInASmallWindow(t *testing.T) {
 		t.Errorf("%d recipients in memory, want at most the limit of 2000", most)
 	}
 }
+
+// TestManyMessagesInASmallWindow: a message that found no room for its
+// recipients is not forgotten when there is room again.
+func TestManyMessagesInASmallWindow(t *testing.T) {
+	for _, limit := range []int{20, 310, 1000} {
+		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+			w := newWorld(t)
+			w.set.rcptLimit = limit
+			const messages, each = 50, 50
+			w.make()
+			w.agent("smtp", all(relayed))
+			w.env.Log = maillog.New("postfix/fake", maillog.Discard{})
+			for m := range messages {
+				var rcpts []string
+				for i := range each {
+					rcpts = append(rcpts, fmt.Sprintf("u%d@smtp.d%d.example", i, (m+i)%20))
+				}
+				w.mail(rcpts...)
+			}
+			w.start()
+			w.until("all messages are gone", func() bool {
+				s := w.q.status()
+				return s.Relayed == messages*each && s.Messages == 0
+			})
+			w.ledger(qmgr.Status{Accepted: messages * each, Relayed: messages * each})
+		})
+	}
+}

@@ -42,15 +42,21 @@ func newTarget(spec, dir string) *target {
 	return &target{name: spec, script: filepath.Join(peers, parts[0]+".sh"), params: parts[1:], dir: dir}
 }
 
+// env is the script's environment.
+func (t *target) env(sessions int) []string {
+	env := append(os.Environ(), "BENCH_DIR="+t.dir)
+	if sessions > 90 {
+		env = append(env, "BENCH_CONNS="+strconv.Itoa(sessions))
+	}
+	return env
+}
+
 // ctl runs the script.
 func (t *target) ctl(sessions int, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", append([]string{t.script}, args...)...)
-	cmd.Env = append(os.Environ(), "BENCH_DIR="+t.dir)
-	if sessions > 90 {
-		cmd.Env = append(cmd.Env, "BENCH_CONNS="+strconv.Itoa(sessions))
-	}
+	cmd.Env = t.env(sessions)
 	cmd.WaitDelay = time.Second
 	var errText strings.Builder
 	cmd.Stderr = &errText
@@ -67,6 +73,11 @@ func (t *target) up(sessions int) error {
 	if _, err := t.ctl(sessions, append([]string{"start"}, t.params...)...); err != nil {
 		return err
 	}
+	return t.find()
+}
+
+// find asks where the target is, and waits until it has come to rest.
+func (t *target) find() error {
 	out, err := t.ctl(0, "env")
 	if err != nil {
 		return err
@@ -85,7 +96,7 @@ func (t *target) up(sessions int) error {
 	if t.smtp == "" || t.pid == 0 || t.maildir == "" {
 		return fmt.Errorf("%s env: incomplete: %q", t.script, out)
 	}
-	time.Sleep(time.Second) // until it has come to rest
+	time.Sleep(time.Second)
 	return nil
 }
 

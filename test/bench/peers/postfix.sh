@@ -2,7 +2,7 @@
 # Debian's Postfix as a benchmark target, in a directory of its own: all
 # defaults, Debian's master.cf without chroot, fsync on, logs through postlogd,
 # virtual(8) to Maildirs of user0..user499@local.test, other mail to the sink.
-# usage: postfix.sh start [parameter=value ...] | stop | env | flush | listq
+# usage: postfix.sh start [parameter=value ...] | stop | restart | env | flush | listq
 #        | deferred (their number) | postmap TYPE FILE | postmapq TYPE FILE KEYS
 # Every target script answers to these; "env" prints SMTP, PID and MAILDIR.
 # BENCH_CONNS=N at start asks for room for N concurrent sessions.
@@ -52,6 +52,7 @@ EOF
   for p in "$@"; do postconf -e "$p"; done
   postfix -c "$D/etc" start > "$D/log/start" 2>&1 || { cat "$D/log/start" >&2; exit 1; } ;;
 stop) [ -f "$D/spool/pid/master.pid" ] && postfix -c "$D/etc" stop > /dev/null 2>&1; true ;;
+restart) postfix -c "$D/etc" stop > /dev/null 2>&1; postfix -c "$D/etc" start > "$D/log/start" 2>&1 || { cat "$D/log/start" >&2; exit 1; } ;;
 env) printf 'SMTP=127.0.0.1:10025\nPID=%s\nMAILDIR=%s\n' "$(tr -d ' ' < "$D/spool/pid/master.pid")" "$D/mail/user{u}/Maildir" ;;
 flush) postqueue -f ;;
 listq) postqueue -p ;;

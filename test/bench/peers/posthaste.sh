@@ -20,6 +20,7 @@ start)
   for p in "$@"; do postconf -e "$p"; done
   posthaste -c "$D/etc" start > "$D/log/start" 2>&1 || { cat "$D/log/start" >&2; exit 1; } ;;
 stop) posthaste -c "$D/etc" stop > /dev/null 2>&1; true ;;
+restart) posthaste -c "$D/etc" stop && posthaste -c "$D/etc" start > "$D/log/start" 2>&1 || { cat "$D/log/start" >&2; exit 1; } ;;
 env) printf 'SMTP=127.0.0.1:%s\nIMAP=127.0.0.1:%s\nPOP3=127.0.0.1:%s\nOWNER=%s\nPID=%s\nMAILDIR=%s\n' $((PORTS + 25)) $((PORTS + 143)) $((PORTS + 110)) "$(stat -c %u "$D/mail")" "$(tr -d ' ' < "$D/spool/pid/master.pid")" "$D/mail/user{u}/Maildir" ;;
 flush) postqueue -f ;;
 listq) postqueue -p ;;
