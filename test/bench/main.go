@@ -38,10 +38,15 @@ type workload struct {
 	alone bool
 }
 
-// order lists the workloads as they run and are reported, but for backlog, which
-// takes many minutes.
+// order lists the workloads as they run and are reported.
 var order = []string{"disk", "maildir1", "maildir10", "maildir50", "maildir500", "maildirkept", "relay1", "relay10", "relay50", "relay500",
 	"fanout", "rtt50", "rtt50each", "deferred", "rest", "idle500", "tables"}
+
+// apart are those that neither "all" nor "reading" mean, since they take long.
+var apart = []string{"backlog"}
+
+// every lists all.
+func every() []string { return slices.Concat(order, reading, apart) }
 
 var workloads = map[string]workload{
 	"disk":        {what: "the disk's own ceiling: durable files a second", run: disk, alone: true},
@@ -82,7 +87,7 @@ func main() {
 	limit := flag.Duration("limit", 90*time.Minute, "give up after so long")
 	flag.Parse()
 	if flag.Arg(0) == "workloads" {
-		for _, w := range slices.Concat(order, []string{"backlog"}, reading) {
+		for _, w := range every() {
 			fmt.Printf("%-12s %s\n", w, workloads[w].what)
 		}
 		return

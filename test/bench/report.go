@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -105,7 +104,7 @@ func (r *report) print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "Medians (lowest–highest). Other programs used at most %.2f processors before a run.\n\n| %s |\n|%s\n", r.disturbance(), strings.Join(head, " | "), strings.Repeat("---|", len(head)))
 	last := ""
-	for _, name := range slices.Concat(order, reading) {
+	for _, name := range every() {
 		for _, k := range r.order {
 			if k.workload != name || strings.Contains(k.figure, "load_") {
 				continue
