@@ -157,17 +157,33 @@ func (p *pickup) scan(ctx context.Context, draining <-chan struct{}) {
 	}
 }
 
-// take hands one message over and removes it.
+// busyPause is how long pickup waits for another process to let go of a message,
+// busyTries how often.
+const (
+	busyPause = 20 * time.Millisecond
+	busyTries = 50
+)
+
+// take hands one message over and removes it. While a process leaves, its
+// successor looks at the same files: it must not send again what the other is
+// about to remove.
 func (p *pickup) take(id string) {
 	f, err := p.spool.Load(queue.Maildrop, id)
 	if err == nil {
 		defer f.Close()
+		err = f.Claim()
+		for n := 0; n < busyTries && errors.Is(err, queue.ErrBusy); n++ {
+			time.Sleep(busyPause)
+			err = f.Claim()
+		}
+	}
+	if err == nil {
 		err = f.Verify()
 	}
 	switch {
 	case err == nil:
-	case errors.Is(err, queue.ErrIncomplete), errors.Is(err, os.ErrNotExist):
-		return
+	case errors.Is(err, queue.ErrIncomplete), errors.Is(err, os.ErrNotExist), errors.Is(err, queue.ErrBusy):
+		return // the next scan sees what became of it
 	default:
 		p.warnOnce(id, err)
 		return

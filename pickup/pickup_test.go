@@ -307,3 +307,32 @@ func TestMany(t *testing.T) {
 		t.Errorf("%d messages, %d left", len(w.got), len(w.left()))
 	}
 }
+
+// TestTwoProcesses: one that leaves and its successor look at the same files.
+func TestTwoProcesses(t *testing.T) {
+	w := newWorld(t, "")
+	w.set(func(*got) *cleanup.Result { time.Sleep(2 * time.Millisecond); return &cleanup.Result{} })
+	w.listen()
+	const n = 200
+	for range n {
+		w.drop(t, "Subject: x\n\nx\n", "bob@b.example")
+	}
+	spool, err := queue.Open(w.dir, queue.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer spool.Close()
+	other := &pickup{log: w.p.log, spool: spool, client: w.p.client, flags: w.p.flags, warned: map[string]bool{}}
+	var wg sync.WaitGroup
+	wg.Go(func() { w.p.scan(context.Background(), nil) })
+	wg.Go(func() { other.scan(context.Background(), nil) })
+	wg.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.got) != n {
+		t.Errorf("cleanup got %d messages, want each of the %d once", len(w.got), n)
+	}
+	if l := w.left(); len(l) > 0 {
+		t.Errorf("%d messages are left in maildrop", len(l))
+	}
+}

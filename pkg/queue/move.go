@@ -42,6 +42,30 @@ func (f *File) Move(to string) error {
 	return nil
 }
 
+// Claim makes the message the caller's for as long as the file is open, as far as
+// others claim it, too. ErrBusy: somebody else has it. os.ErrNotExist: somebody
+// else had it, and has removed it since it was loaded.
+func (f *File) Claim() error {
+	fd, err := f.FD()
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if err == unix.EWOULDBLOCK {
+			err = ErrBusy
+		}
+		return durable.Wrap("lock", f.Path(), err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return durable.Wrap("stat", f.Path(), err)
+	}
+	if st.Nlink == 0 {
+		return durable.Wrap("lock", f.Path(), unix.ENOENT)
+	}
+	return nil
+}
+
 // Locked tells whether somebody holds a lock on the message: qmgr, or an agent
 // that delivers it, locks the descriptor for as long as it is at work.
 func (s *Spool) Locked(queue, id string) bool {

@@ -38,11 +38,12 @@ var Names = []string{Maildrop, Active, Incoming, Deferred, Hold, Corrupt}
 
 // Load's errors. ErrIncomplete: the file was never committed (its writer is
 // still at work, gave up, or died; nobody was told that the message is safe).
-// ErrCorrupt: it is not a queue file, or it was damaged. A missing file is
-// os.ErrNotExist.
+// ErrCorrupt: it is not a queue file, or it was damaged. ErrBusy: another process
+// has claimed it. A missing file is os.ErrNotExist.
 var (
 	ErrIncomplete = errors.New("incomplete queue file")
 	ErrCorrupt    = errors.New("corrupt queue file")
+	ErrBusy       = errors.New("queue file is in use")
 )
 
 // FileError is a queue file that cannot be read; Unwrap gives one of the errors
