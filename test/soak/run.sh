@@ -1,8 +1,9 @@
 #!/bin/bash
-# What "make soak" runs: odd messages of public collections against imapd, then
-# many clients at once (see docs/internals/consistency.md). The exit status is 0
+# What "make soak" runs: odd messages of public collections against imapd, many
+# clients at once (see docs/internals/consistency.md), and a queue whose messages
+# are held, released and requeued while they are delivered. The exit status is 0
 # if all held.
-# usage: [SOAK_FLAGS="-minutes 10 -seed 1"] [ODD_CORPORA=DIR:DIR] run.sh
+# usage: [SOAK_FLAGS="-minutes 10 -seed 1"] [QUEUE_FLAGS="-seconds 300"] [ODD_CORPORA=DIR:DIR] run.sh
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 GO=$(command -v go || echo /usr/local/go/bin/go)
@@ -43,4 +44,8 @@ echo "== many clients"
 mkdir -p bin/test
 "$GO" build -o bin/test/soak ./test/soak || exit 1
 bin/test/soak ${SOAK_FLAGS:-} || failed=1
+
+echo "== a queue in an administrator's hands"
+"$GO" build -o bin/test/queue ./test/soak/queue || exit 1
+bin/test/queue ${QUEUE_FLAGS:-} || failed=1
 exit $failed
