@@ -172,9 +172,16 @@ func New(cfg *config.Config, d Deps) (*Policy, error) {
 	return p, nil
 }
 
+// hasRelayControl tells whether a list refuses strangers. What stands behind
+// "permit" is never reached, and what warn_if_reject disarms refuses nobody.
 func hasRelayControl(l []node) bool {
-	for _, n := range l {
+	for i, n := range l {
+		if i > 0 && l[i-1].name == "warn_if_reject" {
+			continue
+		}
 		switch n.name {
+		case "permit":
+			return false
 		case "reject_unauth_destination", "defer_unauth_destination", "reject", "defer", "defer_if_permit", "check_relay_domains":
 			return true
 		}

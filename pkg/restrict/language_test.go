@@ -265,6 +265,9 @@ func TestRelayControlIsDemanded(t *testing.T) {
 	for set, ok := range map[string]bool{
 		"smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks\n":                                           false,
 		"smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination\n":                true,
+		"smtpd_relay_restrictions = permit, reject_unauth_destination\nsmtpd_recipient_restrictions =\n":                           false,
+		"smtpd_relay_restrictions = warn_if_reject reject_unauth_destination\nsmtpd_recipient_restrictions =\n":                    false,
+		"smtpd_relay_restrictions = warn_if_reject reject_unauth_destination, reject\nsmtpd_recipient_restrictions =\n":            true,
 		"smtpd_restriction_classes = last\nlast = reject\nsmtpd_relay_restrictions = permit_mynetworks, last\n":                    true,
 		"smtpd_relay_restrictions = permit_mynetworks, check_recipient_access inline:{a=reject}\nsmtpd_recipient_restrictions =\n": false,
 		"smtpd_relay_restrictions = defer_if_permit\n":                                                                             true,

@@ -213,6 +213,12 @@ func (r *run) lookupFailure(item string, err error) verdict {
 	return r.refuse(451, "4.3.0", "<"+item+">: Temporary lookup failure", true)
 }
 
+// tableFailure is the answer when an access table cannot be searched.
+func (r *run) tableFailure(item, class string, err error) verdict {
+	r.p.warnf("%v", err)
+	return r.refuse(451, "4.3.5", "<"+item+">: "+class+" rejected: Server configuration error", true)
+}
+
 func (r *run) log(verb, text string) {
 	if r.Log != nil {
 		s := ""
