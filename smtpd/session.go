@@ -533,6 +533,7 @@ func (s *session) command(line []byte) {
 	}
 	if !s.srv.commandFilter.Empty() {
 		if v, ok, err := s.srv.commandFilter.Get(string(line)); err == nil && ok {
+			s.log().Infof("%s: replacing command \"%.100s\" with \"%.100s\"", s.client(), line, v)
 			line = []byte(v)
 		}
 	}
@@ -602,9 +603,10 @@ func (s *session) allowed(c *command) bool {
 
 // junkCommand counts commands that move no mail; too many are errors.
 func (s *session) junkCommand() {
-	if s.junk++; s.junk > s.set.junk {
+	if s.junk > s.set.junk {
 		s.errors++
 	}
+	s.junk++
 }
 
 func (s *session) unknownCommand(verb string, line []byte) {

@@ -25,15 +25,17 @@ import (
 
 // server is what the sessions of one process share.
 type server struct {
-	env     *service.Env
-	set     *settings
-	policy  *restrict.Policy
-	dns     *dnsclient.Client
-	cleanup *cleanup.Client
-	sasl    *dovecot.Client
-	tls     *tls.Config
-	tlsLvl  tlsconf.Level
-	anvil   *anvil.Client
+	env    *service.Env
+	set    *settings
+	policy *restrict.Policy
+	// validDomain says whether an address can be at a domain.
+	validDomain func(string) bool
+	dns         *dnsclient.Client
+	cleanup     *cleanup.Client
+	sasl        *dovecot.Client
+	tls         *tls.Config
+	tlsLvl      tlsconf.Level
+	anvil       *anvil.Client
 
 	mynetworks, eventExcept, bareExcept, xclientHosts, xforwardHosts, saslExcept, fastFlush *lookup.List
 	forbidden, noop, mechFilter                                                             *lookup.List
