@@ -83,7 +83,7 @@ func (s *session) mail(args string) bool {
 	f := &s.facts
 	f.HaveSender, f.Sender, f.SenderRouted = true, p.Addr, p.Routed()
 	if r := s.room(t.size); !r.IsZero() {
-		s.policyEvent("MAIL", restrict.Event{Verb: "reject", Text: r.String()})
+		s.policyEvent("MAIL", restrict.Event{Verb: "reject", Text: r.String(), Fault: restrict.TableFault})
 		s.resetMail()
 		return s.reply(r)
 	}

@@ -38,7 +38,9 @@
 //
 // # Diagnostics
 //
-// Rejections and the end of each session are logged in Postfix's words.
+// Rejections and the end of each session are logged in Postfix's words. The
+// dialogue of a session with trouble of a kind that notify_classes has is sent
+// to error_notice_recipient when the session ends.
 //
 // # Files
 //

@@ -78,6 +78,7 @@ type settings struct {
 	fingerprint                      string
 	saslEnable, brokenSASL           bool
 	saslService                      string
+	notify                           trouble // what the postmaster wants to know of
 	saslOpts, saslTLSOpts            []string
 	saslLimit                        int
 	tlsHeader                        bool
@@ -120,6 +121,7 @@ func readSettings(env *service.Env) (*settings, error) {
 		prefix4: params.SmtpdClientIpv4PrefixLength.In(c), prefix6: params.SmtpdClientIpv6PrefixLength.In(c),
 		interfaces:    c.Interfaces(),
 		contentFilter: params.ContentFilter.In(c),
+		notify:        troubleClasses(c),
 		flags:         cleanup.External,
 	}
 	var ok bool
