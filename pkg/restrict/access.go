@@ -308,6 +308,7 @@ func (r *run) action(n *node, value, item, class string) verdict {
 		r.reply = esmtp.Reply{Code: Hangup}
 		return reject
 	case "":
+		r.p.warnf("access table %s has an entry with an empty value", where)
 		return dunno
 	}
 	return r.list(where, r.p.dynamic(where, value, r.kind))
