@@ -123,16 +123,18 @@ func (s *session) notice() {
 	}
 	now := clock.Now()
 	c := s.srv.env.Config
-	host := s.set.hostname
-	to := params.ErrorNoticeRecipient.In(c)
-	if !strings.Contains(to, "@") {
-		to += "@" + params.Myorigin.In(c)
+	complete := func(addr string) string {
+		if !strings.Contains(addr, "@") {
+			addr += "@" + params.Myorigin.In(c)
+		}
+		return addr
 	}
+	to := complete(params.ErrorNoticeRecipient.In(c))
 	b := &cleanup.Begin{Flags: cleanup.Internal | cleanup.Map, Message: envelope.Message{ID: queue.NewID(now), Arrival: now,
-		Sender: params.DoubleBounceSender.In(c) + "@" + host, Local: true, Origin: "smtpd"}}
+		Sender: complete(params.DoubleBounceSender.In(c)), Local: true, Origin: "smtpd"}}
 	var text strings.Builder
 	fmt.Fprintf(&text, "Date: %s\nFrom: %s (Mail Delivery System)\nTo: %s (Postmaster)\nSubject: %s SMTP server: errors from %s\nAuto-Submitted: auto-generated\n\nTranscript of session follows.\n\n",
-		now.Format("Mon, 2 Jan 2006 15:04:05 -0700 (MST)"), address.Quote("MAILER-DAEMON@"+host), address.Quote(to), params.MailName.In(c), s.client())
+		now.Format("Mon, 2 Jan 2006 15:04:05 -0700 (MST)"), address.Quote(complete("MAILER-DAEMON")), address.Quote(to), params.MailName.In(c), s.client())
 	if t.cut {
 		text.WriteString(" ...\n")
 	}

@@ -36,7 +36,7 @@ func TestNotices(t *testing.T) {
 			strings.Repeat(unknown, 400) + "BAR\r\n", "\r\n\r\n ...\r\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := start(t, c.set)
+			f := start(t, c.set+"myorigin = here.example\n")
 			p := f.dial()
 			p.expect("", "220 ...")
 			for _, l := range strings.SplitAfter(c.send+"QUIT\r\n", "\r\n") {
@@ -63,7 +63,7 @@ func TestNotices(t *testing.T) {
 			if len(text) > maxTranscript+1000 || !strings.Contains(text, " Out: 221 2.0.0 Bye\r\n") {
 				t.Errorf("%d bytes:\n%s", len(text), text)
 			}
-			if from := m.begin.Message.Sender; from != "double-bounce@mx.here.example" || len(m.rcpts) != 1 || m.rcpts[0].Address != "postmaster@mx.here.example" {
+			if from := m.begin.Message.Sender; from != "double-bounce@here.example" || len(m.rcpts) != 1 || m.rcpts[0].Address != "postmaster@here.example" {
 				t.Errorf("from %q to %v", from, m.rcpts)
 			}
 		})
