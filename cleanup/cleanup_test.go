@@ -599,6 +599,27 @@ func TestMimeChecks(t *testing.T) {
 	}
 }
 
+// TestMessageInside: the header of a message that is the whole content is
+// looked at like that of one in a part.
+func TestMessageInside(t *testing.T) {
+	const set = "nested_header_checks = regexp:{{/^Subject: bad/ REJECT nested}}\nmime_header_checks = regexp:{{/^Content-Type: text.evil/ REJECT evil}}\n"
+	w := newWorld(t, set, nil)
+	for content, want := range map[string]string{
+		full + "Content-Type: message/rfc822\r\n\r\nSubject: bad\r\n\r\ntext\r\n":                                     "nested",
+		full + "Content-Type: message/rfc822\r\n\r\nSubject: x\r\nContent-Type: text/evil\r\n\r\ntext\r\n":            "evil",
+		full + "Content-Type: message/rfc822\r\n\r\nContent-Type: message/rfc822\r\n\r\nSubject: bad\r\n\r\ntext\r\n": "nested",
+		full + "Content-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\nSubject: bad\r\n":                               "",
+		full + "Content-Type: text/plain\r\n\r\nSubject: bad\r\n\r\ntext\r\n":                                         "",
+	} {
+		for _, chunk := range []int{0, 1, 17} {
+			_, r := w.send(mail{to: []string{"u@x.test"}, content: content, chunk: chunk})
+			if (r.Status == cleanup.Rejected) != (want != "") || r.Reason != want {
+				t.Errorf("%q in pieces of %d: %+v, want %q", content, chunk, r, want)
+			}
+		}
+	}
+}
+
 func TestLimits(t *testing.T) {
 	w := newWorld(t, "message_size_limit = 5000\nhopcount_limit = 3\nheader_size_limit = 300\n", nil)
 	for _, tc := range []struct {

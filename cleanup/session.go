@@ -210,10 +210,17 @@ func (s *session) Data(p []byte) {
 		}
 		s.endHeader()
 		s.at = atBody
-		if len(bytes.TrimRight(end, "\r\n")) > 0 {
+		switch {
+		case len(bytes.TrimRight(end, "\r\n")) > 0:
 			s.emptyLine()
+			s.bodyData(end)
+		case s.mime != nil:
+			// The empty line belongs to this header: for the MIME state, it would end
+			// that of a message inside before it began.
+			s.Body(end)
+		default:
+			s.bodyData(end)
 		}
-		s.bodyData(end)
 		p = rest
 	}
 	s.bodyData(p)

@@ -223,6 +223,9 @@ func TestFullProbe(t *testing.T) {
 	probe(f, envelope.Deliverable, "")
 	write(t, f.dir+"/home/alice/Maildir/maildirsize", "0S,1C\n100 1\n", 0o644, f.uids["alice"])
 	probe(f, envelope.Deferred, "4.2.2")
+	if l := f.log.String(); !strings.Contains(l, "dsn=4.2.2, status=undeliverable (") {
+		t.Errorf("a probe is not put off: %s", l)
+	}
 	write(t, f.dir+"/home/alice/.forward", "carol@elsewhere.test\n", 0o644, f.uids["alice"])
 	probe(f, envelope.Deliverable, "")
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"posthaste/pkg/agenttest"
@@ -80,6 +81,13 @@ func TestIdentity(t *testing.T) {
 	if !strings.Contains(a.Log(), "relay=filter, ") {
 		t.Error(a.Log())
 	}
+}
+
+// TestUmask: what a command writes is its user's alone.
+func TestUmask(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	a := start(t, "", "argv=/bin/sh", "-c", "umask; cat > /dev/null")
+	a.Want(a.One(simple, "a@v.test"), envelope.Sent, "2.0.0", "(0077)")
 }
 
 func TestOutcomes(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -73,11 +74,6 @@ func (s *session) hello(stage, args string) bool {
 	}
 	s.resetMail()
 	s.facts.Helo = cleanHelo(args)
-	s.ehlo = stage == "EHLO"
-	s.facts.Protocol = "SMTP"
-	if s.ehlo {
-		s.facts.Protocol = "ESMTP"
-	}
 	if !s.set.delayReject && !s.srv.env.Stdio {
 		r, p := s.srv.policy.Helo(s.ctx, s.check(stage))
 		if !r.IsZero() {
@@ -85,6 +81,11 @@ func (s *session) hello(stage, args string) bool {
 			return s.reply(r)
 		}
 		s.pending = append(s.pending[:min(1, len(s.pending))], p)
+	}
+	s.ehlo = stage == "EHLO"
+	s.facts.Protocol = "SMTP"
+	if s.ehlo {
+		s.facts.Protocol = "ESMTP"
 	}
 	return true
 }
@@ -120,9 +121,12 @@ func (s *session) ehloCmd(args string) bool {
 		return false
 	}
 	l := []string{s.set.hostname}
+	var dropped []string
 	put := func(keyword, line string) {
 		if !discarded(s.discard, keyword) {
 			l = append(l, line)
+		} else if !slices.Contains(dropped, keyword) {
+			dropped = append(dropped, keyword)
 		}
 	}
 	put("PIPELINING", "PIPELINING")
@@ -159,6 +163,9 @@ func (s *session) ehloCmd(args string) bool {
 		put("SMTPUTF8", "SMTPUTF8")
 	}
 	put("CHUNKING", "CHUNKING")
+	if len(dropped) > 0 && !discarded(s.discard, "SILENT-DISCARD") {
+		s.log().Infof("discarding EHLO keywords: %s", strings.Join(dropped, " "))
+	}
 	return s.reply(esmtp.Reply{Code: 250, Text: strings.Join(l, "\n")})
 }
 
@@ -211,7 +218,7 @@ func (s *session) vrfy(args string) bool {
 		args, utf = f[0], true
 	}
 	p, rest, err := esmtp.ParsePath(args, false)
-	if err != nil || p.Addr == "" || rest != "" {
+	if err != nil || p.Addr == "" || rest != "" || p.Domain != "" && !s.srv.validDomain(p.Domain) {
 		s.warnf("Illegal address syntax from %s in VRFY command: %.200s", s.client(), args)
 		return s.say(501, "5.1.3", "Bad recipient address syntax")
 	}
@@ -246,7 +253,7 @@ func (s *session) etrn(args string) bool {
 		return s.say(500, "", "Syntax: ETRN domain")
 	}
 	d := strings.TrimPrefix(strings.TrimPrefix(args, "@"), "#")
-	if d == "" || len(d) > 255 || strings.ContainsAny(d, "@<>\"\\/!%(),;: ") || strings.Contains(d, "..") {
+	if !s.srv.validDomain(d) {
 		return s.say(501, "", "Error: invalid parameter syntax")
 	}
 	s.facts.Etrn = d

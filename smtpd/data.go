@@ -257,6 +257,7 @@ func (c *content) end(bytes string) esmtp.Reply {
 		return resultReply(res)
 	}
 	s.errors, s.junk = 0, 0
+	s.talk.clear()
 	return esmtp.Reply{Code: 250, Enh: "2.0.0", Text: "Ok: " + bytes + "queued as " + s.tx.id}
 }
 

@@ -18,6 +18,17 @@ import (
 	"posthaste/pkg/restrict"
 )
 
+// path reads the address of MAIL or RCPT and what follows it. A blank before
+// the address, which many clients send, is forgiven by strict_rfc821_envelopes
+// too.
+func (s *session) path(rest string) (esmtp.Path, string, error) {
+	p, params, err := esmtp.ParsePath(strings.TrimLeft(rest, " \t"), s.set.strictEnvelope)
+	if err == nil && p.Domain != "" && !s.srv.validDomain(p.Domain) {
+		err = esmtp.ErrBadPath
+	}
+	return p, params, err
+}
+
 // keyword takes "FROM:" or "TO:" off the arguments.
 func keyword(args, word string) (rest string, ok bool) {
 	if len(args) < len(word) || !strings.EqualFold(args[:len(word)], word) {
@@ -47,7 +58,7 @@ func (s *session) mail(args string) bool {
 	if s.over(anvil.Message, s.set.msgRate, "Message delivery request rate") {
 		return s.say(450, "4.7.1", "Error: too much mail from "+s.facts.ClientAddr)
 	}
-	p, params, err := esmtp.ParsePath(rest, s.set.strictEnvelope)
+	p, params, err := s.path(rest)
 	if err != nil {
 		s.warnf("Illegal address syntax from %s in MAIL command: %.200s", s.client(), strings.TrimSpace(rest))
 		return s.say(501, "5.1.7", "Bad sender address syntax")
@@ -72,7 +83,7 @@ func (s *session) mail(args string) bool {
 	f := &s.facts
 	f.HaveSender, f.Sender, f.SenderRouted = true, p.Addr, p.Routed()
 	if r := s.room(t.size); !r.IsZero() {
-		s.policyEvent("MAIL", restrict.Event{Verb: "reject", Text: r.String()})
+		s.policyEvent("MAIL", restrict.Event{Verb: "reject", Text: r.String(), Fault: restrict.TableFault})
 		s.resetMail()
 		return s.reply(r)
 	}
@@ -207,7 +218,7 @@ func (s *session) rcpt(args string) bool {
 	if s.over(anvil.Recipient, s.set.rcptRate, "Recipient address rate") {
 		return s.say(450, "4.7.1", "Error: too many recipients from "+s.facts.ClientAddr)
 	}
-	p, params, err := esmtp.ParsePath(rest, s.set.strictEnvelope)
+	p, params, err := s.path(rest)
 	if err != nil || p.Addr == "" {
 		s.warnf("Illegal address syntax from %s in RCPT command: %.200s", s.client(), strings.TrimSpace(rest))
 		return s.say(501, "5.1.3", "Bad recipient address syntax")

@@ -38,7 +38,9 @@
 //
 // # Diagnostics
 //
-// Rejections and the end of each session are logged in Postfix's words.
+// Rejections and the end of each session are logged in Postfix's words. The
+// dialogue of a session with trouble of a kind that notify_classes has is sent
+// to error_notice_recipient when the session ends.
 //
 // # Files
 //
@@ -80,11 +82,13 @@ func (s *server) open(env *service.Env) error {
 	}
 	s.set = set
 	tables := &lookup.Env{Config: env.Config, Log: env.Log, Stale: func(t string) { env.RequestDrain("table " + t + " has changed") }}
+	s.validDomain = func(string) bool { return true } // without a router, the queue finds out
 	if !env.Stdio {
 		router, err := route.New(env.Config, tables)
 		if err != nil {
 			return err
 		}
+		s.validDomain = router.ValidDomain
 		if s.dns, err = dnsclient.FromConfig(env.Config); err != nil {
 			return err
 		}

@@ -75,7 +75,8 @@ type session struct {
 	forward  xforward
 	authWarn bool
 
-	tx transaction
+	talk transcript
+	tx   transaction
 }
 
 type count struct{ ok, total int }
@@ -197,7 +198,9 @@ func (s *session) reply(r esmtp.Reply) bool {
 		s.flush()
 		s.sleep(s.set.errorSleep)
 	}
+	n := len(s.out)
 	s.out = r.Append(s.out)
+	s.said(r, s.out[n:])
 	if len(s.out) >= flushAt {
 		s.flush()
 	}
@@ -289,6 +292,7 @@ func (s *session) run() {
 			return
 		}
 		line, bareLF, err := s.readLine(s.set.lineLimit)
+		s.heard(line)
 		if err == esmtp.ErrLineTooLong {
 			s.errors++
 			s.warnf("%s: request longer than %d bytes", s.client(), s.set.lineLimit)
@@ -336,6 +340,7 @@ func (s *session) finish() {
 	}
 	s.resetMail()
 	s.uncount()
+	s.notice()
 	ev := maillog.Disconnected{Client: s.client()}
 	for i, c := range s.counts {
 		if c.total > 0 {
@@ -448,6 +453,16 @@ func (s *session) check(stage string) *restrict.Check {
 
 // policyEvent logs a decision.
 func (s *session) policyEvent(stage string, e restrict.Event) {
+	if e.Verb == "reject" {
+		switch e.Fault {
+		case restrict.NoFault:
+			s.decided(policyTrouble)
+		case restrict.TableFault:
+			s.decided(resourceTrouble)
+		case restrict.ConfigFault:
+			s.decided(softwareTrouble)
+		}
+	}
 	p := maillog.Policy{ID: s.tx.id, Verb: e.Verb, Stage: stage, Client: s.client(), Text_: e.Text,
 		Protocol: s.facts.Protocol, Helo: s.facts.Helo, Setting: e.Setting, SASLUser: s.facts.SASLUser}
 	if s.set.softBounce && e.Verb == "reject" {
@@ -533,6 +548,7 @@ func (s *session) command(line []byte) {
 	}
 	if !s.srv.commandFilter.Empty() {
 		if v, ok, err := s.srv.commandFilter.Get(string(line)); err == nil && ok {
+			s.log().Infof("%s: replacing command \"%.100s\" with \"%.100s\"", s.client(), line, v)
 			line = []byte(v)
 		}
 	}
@@ -602,9 +618,10 @@ func (s *session) allowed(c *command) bool {
 
 // junkCommand counts commands that move no mail; too many are errors.
 func (s *session) junkCommand() {
-	if s.junk++; s.junk > s.set.junk {
+	if s.junk > s.set.junk {
 		s.errors++
 	}
+	s.junk++
 }
 
 func (s *session) unknownCommand(verb string, line []byte) {

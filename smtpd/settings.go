@@ -25,15 +25,17 @@ import (
 
 // server is what the sessions of one process share.
 type server struct {
-	env     *service.Env
-	set     *settings
-	policy  *restrict.Policy
-	dns     *dnsclient.Client
-	cleanup *cleanup.Client
-	sasl    *dovecot.Client
-	tls     *tls.Config
-	tlsLvl  tlsconf.Level
-	anvil   *anvil.Client
+	env    *service.Env
+	set    *settings
+	policy *restrict.Policy
+	// validDomain says whether an address can be at a domain.
+	validDomain func(string) bool
+	dns         *dnsclient.Client
+	cleanup     *cleanup.Client
+	sasl        *dovecot.Client
+	tls         *tls.Config
+	tlsLvl      tlsconf.Level
+	anvil       *anvil.Client
 
 	mynetworks, eventExcept, bareExcept, xclientHosts, xforwardHosts, saslExcept, fastFlush *lookup.List
 	forbidden, noop, mechFilter                                                             *lookup.List
@@ -76,6 +78,7 @@ type settings struct {
 	fingerprint                      string
 	saslEnable, brokenSASL           bool
 	saslService                      string
+	notify                           trouble // what the postmaster wants to know of
 	saslOpts, saslTLSOpts            []string
 	saslLimit                        int
 	tlsHeader                        bool
@@ -118,6 +121,7 @@ func readSettings(env *service.Env) (*settings, error) {
 		prefix4: params.SmtpdClientIpv4PrefixLength.In(c), prefix6: params.SmtpdClientIpv6PrefixLength.In(c),
 		interfaces:    c.Interfaces(),
 		contentFilter: params.ContentFilter.In(c),
+		notify:        troubleClasses(c),
 		flags:         cleanup.External,
 	}
 	var ok bool

@@ -294,7 +294,7 @@ func (j *Job) Reported(i int) bool {
 // SiteProblem before that.
 func (j *Job) Report(i int, o envelope.Outcome, connected time.Time, connUse int) {
 	now := clock.Now()
-	word := fill(&o, &j.Recipients[i], now, j.c.soft)
+	word := probeWord(fill(&o, &j.Recipients[i], now, j.c.soft), j.Message.VerifyOnly)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.done[i] {
@@ -338,6 +338,15 @@ func fill(o *envelope.Outcome, r *envelope.Recipient, now time.Time, soft bool) 
 		return "SOFTBOUNCE"
 	}
 	return StatusWord(o.Status)
+}
+
+// probeWord is the log's word for what became of a probe that could not be
+// delivered for now: such mail is not kept.
+func probeWord(word string, probe bool) string {
+	if probe && word == StatusWord(envelope.Deferred) {
+		return StatusWord(envelope.Undeliverable)
+	}
+	return word
 }
 
 // clean makes text that came from outside fit for an outcome: one line, bounded.

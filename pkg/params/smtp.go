@@ -10,7 +10,7 @@ var (
 	SmtpBindAddress                    = config.String{Name: "smtp_bind_address", Note: "IPv4 address that connections are made from"}
 	SmtpBindAddress6                   = config.String{Name: "smtp_bind_address6", Note: "IPv6 address that connections are made from"}
 	SmtpBindAddressEnforce             = config.Bool{Name: "smtp_bind_address_enforce", Default: "no", Note: "put mail off when the address that connections are to be made from cannot be used; otherwise any is used, with a warning"}
-	SmtpBodyChecks                     = config.String{Name: "smtp_body_checks"}
+	SmtpBodyChecks                     = config.String{Name: "smtp_body_checks", Note: "the same for lines of the body"}
 	SmtpCnameOverridesServername       = config.Bool{Name: "smtp_cname_overrides_servername", Default: "no"}
 	SmtpConnectTimeout                 = config.Time{Name: "smtp_connect_timeout", Default: "30s", Unit: 's', Note: "how long to wait for a TCP connection; 0 leaves it to the system"}
 	SmtpConnectionCacheDestinations    = config.String{Name: "smtp_connection_cache_destinations", Note: "destinations whose connections are kept for the next message even with smtp_connection_cache_on_demand = no, as a list of names, type:table and /file"}
@@ -33,18 +33,18 @@ var (
 	SmtpEnforceTls                     = config.Bool{Name: "smtp_enforce_tls", Default: "no", Note: "old name of smtp_tls_security_level = encrypt, or verify with smtp_tls_enforce_peername; only looked at if that is empty"}
 	SmtpFallbackRelay                  = config.String{Name: "smtp_fallback_relay", Default: "$fallback_relay", Note: "next hops that are tried when a destination's own servers cannot be reached or found"}
 	SmtpGenericMaps                    = config.String{Name: "smtp_generic_maps", Note: "generic(5) tables that replace addresses in envelopes and headers of mail that leaves"}
-	SmtpHeaderChecks                   = config.String{Name: "smtp_header_checks"}
+	SmtpHeaderChecks                   = config.String{Name: "smtp_header_checks", Note: "header_checks(5) tables for the header of mail on its way out: DUNNO, IGNORE, INFO, PREPEND, REPLACE, STRIP and WARN"}
 	SmtpHeloName                       = config.String{Name: "smtp_helo_name", Default: "$myhostname", MinLen: 1, Note: "name that is given in EHLO and HELO"}
 	SmtpHeloTimeout                    = config.Time{Name: "smtp_helo_timeout", Default: "300s", Unit: 's', Min: 1, Note: "how long to wait for the greeting, and for the reply to EHLO"}
 	SmtpHostLookup                     = config.String{Name: "smtp_host_lookup", Default: "dns", MinLen: 1, Note: "how host names become addresses: dns, native (/etc/hosts), or both in the order to try them"}
 	SmtpLineLengthLimit                = config.Int{Name: "smtp_line_length_limit", Default: "998", Note: "bytes of the longest line of content that is sent, without its end; longer ones are broken by line end and blank, 0 sends them as they are"}
 	SmtpLogTlsFeatureStatus            = config.Bool{Name: "smtp_log_tls_feature_status", Default: "no"}
 	SmtpMailTimeout                    = config.Time{Name: "smtp_mail_timeout", Default: "300s", Unit: 's', Min: 1, Note: "how long to wait for the reply to MAIL"}
-	SmtpMimeHeaderChecks               = config.String{Name: "smtp_mime_header_checks"}
+	SmtpMimeHeaderChecks               = config.String{Name: "smtp_mime_header_checks", Note: "the same for MIME headers (Content-*, MIME-Version) of the message and its parts"}
 	SmtpMinDataRate                    = config.Int{Name: "smtp_min_data_rate", Default: "500", Min: 1}
 	SmtpMxAddressLimit                 = config.Int{Name: "smtp_mx_address_limit", Default: "5", Note: "addresses of a destination that are tried in one delivery; 0 means all"}
 	SmtpMxSessionLimit                 = config.Int{Name: "smtp_mx_session_limit", Default: "2", Note: "SMTP sessions with a destination in one delivery, before mail that is put off waits for the next; 0 means no limit"}
-	SmtpNestedHeaderChecks             = config.String{Name: "smtp_nested_header_checks"}
+	SmtpNestedHeaderChecks             = config.String{Name: "smtp_nested_header_checks", Note: "the same for headers of attached messages, except MIME headers"}
 	SmtpNeverSendEhlo                  = config.Bool{Name: "smtp_never_send_ehlo", Default: "no", Note: "always say HELO, never EHLO"}
 	SmtpPerRecordDeadline              = config.Bool{Name: "smtp_per_record_deadline", Handling: "alias", Note: "supplies the default of smtp_per_request_deadline"}
 	SmtpPerRequestDeadline             = config.Bool{Name: "smtp_per_request_deadline", Default: "${smtp_per_record_deadline?{$smtp_per_record_deadline}:{no}}"}

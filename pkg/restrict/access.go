@@ -15,7 +15,7 @@ func (r *run) hostAccess(n *node, name, addr, item, class string) (verdict, bool
 	if name != "" {
 		v, _, ok, err := n.maps.Host(address.Fold(name), r.p.subdomains)
 		if err != nil {
-			return r.lookupFailure(item, err), true
+			return r.tableFailure(item, class, err), true
 		}
 		if ok {
 			return r.action(n, v, item, class), true
@@ -24,7 +24,7 @@ func (r *run) hostAccess(n *node, name, addr, item, class string) (verdict, bool
 	if addr != "" {
 		v, _, ok, err := n.maps.Network(addr)
 		if err != nil {
-			return r.lookupFailure(item, err), true
+			return r.tableFailure(item, class, err), true
 		}
 		if ok {
 			return r.action(n, v, item, class), true
@@ -82,7 +82,7 @@ func checkCcert(r *run, n *node) verdict {
 		}
 		v, ok, err := n.maps.Get(k)
 		if err != nil {
-			return r.lookupFailure(k, err)
+			return r.tableFailure(r.Facts.client(), "Client certificate", err)
 		}
 		if ok {
 			return r.action(n, v, r.Facts.client(), "Client certificate")
@@ -94,7 +94,7 @@ func checkCcert(r *run, n *node) verdict {
 func (r *run) exact(n *node, key, item, class string) verdict {
 	v, ok, err := n.maps.Get(key)
 	if err != nil {
-		return r.lookupFailure(item, err)
+		return r.tableFailure(item, class, err)
 	}
 	if !ok {
 		return dunno
@@ -128,7 +128,7 @@ func (r *run) mailAccess(n *node, addr string, routed bool, class string) verdic
 	item := r.p.quote(addr)
 	v, _, ok, err := n.maps.Address(address.Fold(r.rewrite(addr)), r.p.deps.Router.Delims(), o)
 	if err != nil {
-		return r.lookupFailure(item, err)
+		return r.tableFailure(item, class, err)
 	}
 	if !ok {
 		return dunno
@@ -150,6 +150,9 @@ func (r *run) checkServers(n *node, what, domain, item, class string) verdict {
 	var hosts []string
 	var err error
 	if strings.HasPrefix(domain, "[") {
+		if !strings.HasSuffix(domain, "]") {
+			return dunno
+		}
 		lit := strings.Trim(domain, "[]")
 		if len(lit) > 5 && strings.EqualFold(lit[:5], "IPv6:") {
 			lit = lit[5:]
@@ -188,8 +191,10 @@ func (r *run) checkServers(n *node, what, domain, item, class string) verdict {
 			break
 		}
 		h = strings.TrimSuffix(h, ".")
-		if v, found := r.hostAccess(n, h, "", item, class); found {
-			return r.noPermit(n, v)
+		if what != "a" { // there, the name is the client's own word: only its addresses count
+			if v, found := r.hostAccess(n, h, "", item, class); found {
+				return r.noPermit(n, v)
+			}
 		}
 		addrs, err := d.Addrs(r.ctx, h)
 		if err != nil {
@@ -234,7 +239,7 @@ func (r *run) action(n *node, value, item, class string) verdict {
 		return r.refuseText(r.p.code.accessDefer, "4.7.1", text, "Access denied")
 	case "DEFER_IF_PERMIT", "DEFER_IF_REJECT":
 		enh, t := esmtp.CutEnhanced(text)
-		if enh == "" {
+		if enh = statusFor(enh, r.class); enh == "" {
 			enh = "4.7.1"
 		}
 		if t == "" {
@@ -246,14 +251,20 @@ func (r *run) action(n *node, value, item, class string) verdict {
 		return r.deferIfReject(r.p.code.accessDefer, enh, r.rejected(t))
 	case "WARN", "INFO":
 		return r.note(strings.ToLower(word), text, strings.ToUpper(word))
+	case "HOLD", "DISCARD", "FILTER", "REDIRECT", "BCC", "PREPEND":
+		if r.noMessage(strings.ToUpper(word), where) {
+			return dunno
+		}
+	}
+	switch strings.ToUpper(word) {
 	case "HOLD":
-		if !r.warn && r.kind != kindEtrn {
+		if !r.warn {
 			r.Effects.Hold = true
 		}
 		return r.note("hold", text, "HOLD")
 	case "DISCARD":
 		r.note("discard", text, "DISCARD")
-		if r.warn || r.kind == kindEtrn {
+		if r.warn {
 			return dunno
 		}
 		r.Effects.Discard = true
@@ -297,6 +308,7 @@ func (r *run) action(n *node, value, item, class string) verdict {
 		r.reply = esmtp.Reply{Code: Hangup}
 		return reject
 	case "":
+		r.p.warnf("access table %s has an entry with an empty value", where)
 		return dunno
 	}
 	return r.list(where, r.p.dynamic(where, value, r.kind))
@@ -332,12 +344,57 @@ func (r *run) numeric(word, text, where string) (verdict, bool) {
 
 func (r *run) refuseText(code int, enh, text, def string) verdict {
 	if e, t := esmtp.CutEnhanced(text); e != "" {
-		enh, text = e, t
+		enh, text = statusFor(e, r.class), t
 	}
 	if text == "" {
 		text = def
 	}
 	return r.refuseItem(code, enh, text)
+}
+
+// noMessage tells, in the log too, that there is no message which an action
+// could change: with smtpd_delay_reject = no, lists of clients and HELO names
+// are evaluated before any, and what they did would depend on the number of
+// messages of the session.
+func (r *run) noMessage(action, where string) bool {
+	switch {
+	case r.kind == kindEtrn:
+		r.p.warnf("access table %s: action %s is unavailable in smtpd_etrn_restrictions", where, action)
+	case (r.kind == kindClient || r.kind == kindHelo) && !r.p.DelayReject:
+		r.p.warnf("access table %s: with smtpd_delay_reject=no, action %s is always skipped in %s", where, action, r.p.lists[r.kind].param)
+	default:
+		return false
+	}
+	return true
+}
+
+// statusFor changes an enhanced status code of the address kind (x.1.n) that
+// does not fit what is refused: a sender is no bad recipient, and a client or
+// HELO name no address at all.
+func statusFor(enh, class string) string {
+	if len(enh) < 5 || enh[1:4] != ".1." {
+		return enh
+	}
+	detail := enh[4:]
+	switch class {
+	case "Sender address":
+		switch detail {
+		case "1", "3", "4", "6":
+			detail = "7"
+		case "2":
+			detail = "8"
+		}
+	case "Recipient address":
+		switch detail {
+		case "7":
+			detail = "3"
+		case "8":
+			detail = "2"
+		}
+	default:
+		return enh[:1] + ".0.0"
+	}
+	return enh[:4] + detail
 }
 
 // note logs an action that lets the mail pass.
@@ -350,9 +407,6 @@ func (r *run) note(verb, text, name string) verdict {
 }
 
 func (r *run) effect(verb, text, name string, do func()) verdict {
-	if r.kind == kindEtrn {
-		return dunno
-	}
 	if !r.warn {
 		do()
 	}

@@ -2,6 +2,7 @@ package restrict
 
 import (
 	"context"
+	"strings"
 
 	"posthaste/pkg/esmtp"
 )
@@ -121,8 +122,8 @@ func (p *Policy) Rcpt(ctx context.Context, c *Check, earlier ...Pending) esmtp.R
 			r.ifPermit = e.d
 		}
 	}
-	if c.Effects.Discard {
-		return esmtp.Reply{}
+	if c.Effects.Discard || strings.EqualFold(c.Facts.Rcpt, "postmaster") {
+		return esmtp.Reply{} // RFC 5321, section 4.5.1: postmaster without a domain is always reached
 	}
 	if p.DelayReject {
 		for _, f := range []func() verdict{r.client, r.helo, r.sender} {

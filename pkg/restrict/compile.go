@@ -45,6 +45,7 @@ type Policy struct {
 	relayFirst           bool
 	rejectUnlistedRcpt   bool
 	rejectUnlistedSender bool
+	sasl                 bool // smtpd_sasl_auth_enable
 	subdomains           bool // smtpd_access_maps is in parent_domain_matches_subdomains
 	nullKey              string
 	allowUntrusted       bool
@@ -97,6 +98,7 @@ func New(cfg *config.Config, d Deps) (*Policy, error) {
 		relayFirst:           params.SmtpdRelayBeforeRecipientRestrictions.In(cfg),
 		rejectUnlistedRcpt:   params.SmtpdRejectUnlistedRecipient.In(cfg),
 		rejectUnlistedSender: params.SmtpdRejectUnlistedSender.In(cfg),
+		sasl:                 params.SmtpdSaslAuthEnable.In(cfg),
 		nullKey:              params.SmtpdNullAccessLookupKey.In(cfg),
 		allowUntrusted:       params.AllowUntrustedRouting.In(cfg),
 		showTable:            params.ShowUserUnknownTableName.In(cfg),
@@ -172,9 +174,16 @@ func New(cfg *config.Config, d Deps) (*Policy, error) {
 	return p, nil
 }
 
+// hasRelayControl tells whether a list refuses strangers. What stands behind
+// "permit" is never reached, and what warn_if_reject disarms refuses nobody.
 func hasRelayControl(l []node) bool {
-	for _, n := range l {
+	for i, n := range l {
+		if i > 0 && l[i-1].name == "warn_if_reject" {
+			continue
+		}
 		switch n.name {
+		case "permit":
+			return false
 		case "reject_unauth_destination", "defer_unauth_destination", "reject", "defer", "defer_if_permit", "check_relay_domains":
 			return true
 		}
@@ -251,6 +260,11 @@ func (p *Policy) compile(param, value string, k kind, depth int, tables bool) []
 			n.arg = words[i]
 			n.fn = def.fn
 			out = append(out, p.prepare(n, def.arg, param, tables))
+		case known && strings.HasSuffix(n.name, "_sender_login_mismatch") && !p.sasl:
+			// Nobody can log in here: the owners of addresses would all be refused.
+			p.warnf("%s: restriction %s is ignored: smtpd_sasl_auth_enable = no", param, w)
+			n.fn = func(*run, *node) verdict { return dunno }
+			out = append(out, n)
 		case known:
 			n.fn = def.fn
 			out = append(out, n)

@@ -154,7 +154,7 @@ func permitDNSWL(r *run, n *node) verdict {
 	if rev == "" {
 		return dunno
 	}
-	return r.allow(n, rev, "Client host ["+r.Facts.ClientAddr+"]")
+	return r.allow(n, rev, r.Facts.ClientAddr)
 }
 
 func permitRHSWL(r *run, n *node) verdict {
@@ -162,7 +162,7 @@ func permitRHSWL(r *run, n *node) verdict {
 	if d == "" {
 		return dunno
 	}
-	return r.allow(n, d, "Client host "+d)
+	return r.allow(n, d, d)
 }
 
 // allow permits by a list of good ones, but never to a destination that
@@ -179,7 +179,7 @@ func (r *run) allow(n *node, label, what string) verdict {
 	}
 	_, found, temp := r.listed(n.rbl, label)
 	if temp {
-		return r.deferIfReject(450, "4.7.1", "<"+r.item+">: "+r.class+" rejected: "+what+": allowlist lookup error")
+		return r.deferIfReject(450, "4.7.1", "<"+what+">: Client host rejected: Service unavailable")
 	}
 	return okIf(found)
 }

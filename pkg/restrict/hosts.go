@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"posthaste/pkg/address"
 )
 
 func sleep(r *run, n *node) verdict {
@@ -110,18 +112,23 @@ func (r *run) heloText(text string) string {
 	return "<" + r.Facts.Helo + ">: Helo command rejected: " + text
 }
 
+// heloLiteral is what all checks of a HELO name say of one in brackets.
+func (r *run) heloLiteral(h string) verdict {
+	if !validLiteral(h) {
+		return r.refuse(r.p.code.invalidHost, "5.5.2", r.heloText("invalid ip address"), false)
+	}
+	return dunno
+}
+
 func rejectInvalidHelo(r *run, _ *node) verdict {
 	h := r.Facts.Helo
 	if h == "" {
 		return dunno
 	}
 	if h[0] == '[' {
-		if !validLiteral(h) {
-			return r.refuse(r.p.code.invalidHost, "5.5.2", r.heloText("invalid ip address"), false)
-		}
-		return dunno
+		return r.heloLiteral(h)
 	}
-	if !validHostname(h) {
+	if !validHostname(h) || !address.IsASCII(h) {
 		return r.refuse(r.p.code.invalidHost, "5.5.2", r.heloText("Invalid name"), false)
 	}
 	return dunno
@@ -129,10 +136,13 @@ func rejectInvalidHelo(r *run, _ *node) verdict {
 
 func rejectNonFQDNHelo(r *run, _ *node) verdict {
 	h := r.Facts.Helo
-	if h == "" || h[0] == '[' && validLiteral(h) {
+	if h == "" {
 		return dunno
 	}
-	if !validHostname(h) || !strings.Contains(strings.TrimSuffix(h, "."), ".") || allDigitsAndDots(h) {
+	if h[0] == '[' {
+		return r.heloLiteral(h)
+	}
+	if !validHostname(h) || !address.IsASCII(h) || !strings.Contains(strings.TrimSuffix(h, "."), ".") || allDigitsAndDots(h) {
 		return r.refuse(r.p.code.nonFQDN, "5.5.2", r.heloText("need fully-qualified hostname"), false)
 	}
 	return dunno
@@ -140,11 +150,15 @@ func rejectNonFQDNHelo(r *run, _ *node) verdict {
 
 func rejectUnknownHelo(r *run, _ *node) verdict {
 	h := r.Facts.Helo
-	if h == "" || h[0] == '[' && validLiteral(h) {
+	if h == "" {
 		return dunno
 	}
-	known, _, err := r.resolvable(h)
+	if h[0] == '[' {
+		return r.heloLiteral(h)
+	}
+	known, null, err := r.resolvable(h)
 	switch {
+	case null: // takes no mail, but exists
 	case err != nil:
 		return r.tempfail(r.p.tfHelo, 450, "4.7.1", r.heloText("Host not found"))
 	case !known:
@@ -174,8 +188,7 @@ func (r *run) resolvable(name string) (ok, null bool, err error) {
 	return err == nil && len(addrs) > 0, false, nil
 }
 
-// validLiteral accepts [192.0.2.1], [IPv6:2001:db8::1] and, as Postfix does,
-// [2001:db8::1].
+// validLiteral accepts [192.0.2.1] and [IPv6:2001:db8::1].
 func validLiteral(s string) bool {
 	if len(s) < 3 || s[0] != '[' || s[len(s)-1] != ']' {
 		return false
@@ -186,7 +199,7 @@ func validLiteral(s string) bool {
 		return err == nil && a.Is6() && a.Zone() == ""
 	}
 	a, err := netip.ParseAddr(s)
-	return err == nil && a.Zone() == ""
+	return err == nil && a.Is4()
 }
 
 // validHostname is Postfix's valid_hostname: letters, digits, hyphens and

@@ -265,6 +265,9 @@ func TestRelayControlIsDemanded(t *testing.T) {
 	for set, ok := range map[string]bool{
 		"smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks\n":                                           false,
 		"smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination\n":                true,
+		"smtpd_relay_restrictions = permit, reject_unauth_destination\nsmtpd_recipient_restrictions =\n":                           false,
+		"smtpd_relay_restrictions = warn_if_reject reject_unauth_destination\nsmtpd_recipient_restrictions =\n":                    false,
+		"smtpd_relay_restrictions = warn_if_reject reject_unauth_destination, reject\nsmtpd_recipient_restrictions =\n":            true,
 		"smtpd_restriction_classes = last\nlast = reject\nsmtpd_relay_restrictions = permit_mynetworks, last\n":                    true,
 		"smtpd_relay_restrictions = permit_mynetworks, check_recipient_access inline:{a=reject}\nsmtpd_recipient_restrictions =\n": false,
 		"smtpd_relay_restrictions = defer_if_permit\n":                                                                             true,
@@ -301,6 +304,8 @@ func TestPolicyServer(t *testing.T) {
 					asked <- attr
 					if attr["recipient"] == "bob@here.example" {
 						c.Write([]byte("action=451 4.7.1 Greylisted\n\n"))
+					} else if attr["helo_name"] == "quiet" {
+						c.Write([]byte("action=\n\n"))
 					} else {
 						c.Write([]byte("action=PREPEND X-Policy: seen\n\n"))
 					}
@@ -331,6 +336,11 @@ func TestPolicyServer(t *testing.T) {
 		if a["request"] != "smtpd_access_policy" || a["protocol_state"] != "RCPT" || a["sender"] != `"a b"@far.example` || a["client_address"] != "198.51.100.7" || a["policy_context"] != "ctx" || a["instance"] != "1.2" {
 			t.Errorf("attributes %v", a)
 		}
+	}
+	var e Effects
+	f.Helo, f.Rcpt = "quiet", "alice@here.example"
+	if r := p.Rcpt(context.Background(), &Check{Facts: &f, Effects: &e}); !r.IsZero() || len(e.Prepend) != 0 {
+		t.Errorf("an empty action: %v %+v", r, e)
 	}
 	p, err = build(t, "smtpd_recipient_restrictions = check_policy_service { unix:/nonexistent, try_limit=1, { default_action = DEFER later } }\n", nil)
 	if err != nil {

@@ -87,7 +87,7 @@ func (r *run) nonFQDN(sender bool) verdict {
 	}
 	local, domain := address.Split(addr)
 	if domain == "" {
-		if strings.EqualFold(local, "postmaster") {
+		if !sender && strings.EqualFold(local, "postmaster") {
 			return dunno
 		}
 	} else if domain[0] == '[' || strings.Contains(strings.Trim(domain, "."), ".") {

@@ -179,7 +179,7 @@ func (c *policyConn) exchange(req []byte) (string, error) {
 	if _, err := c.c.Write(req); err != nil {
 		return "", err
 	}
-	action := ""
+	action, found := "", false
 	for n := 0; ; n++ {
 		line, err := c.r.ReadSlice('\n')
 		if err != nil {
@@ -193,10 +193,10 @@ func (c *policyConn) exchange(req []byte) (string, error) {
 			return "", errors.New("reply is too long")
 		}
 		if k, v, ok := strings.Cut(l, "="); ok && k == "action" {
-			action = v
+			action, found = v, true
 		}
 	}
-	if action == "" {
+	if !found {
 		return "", errors.New("reply has no action")
 	}
 	return action, nil

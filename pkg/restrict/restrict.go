@@ -81,7 +81,18 @@ type Event struct {
 	Verb    string // reject, reject_warning, hold, discard, filter, redirect, bcc, warn, info
 	Text    string // as logged: the reply with codes, or the item, class and text
 	Setting string // where the rule stands
+	Fault   Fault  // of a reject
 }
+
+// Fault tells whether a rejection is meant, or comes from trouble of our own.
+type Fault uint8
+
+// The faults.
+const (
+	NoFault     Fault = iota
+	TableFault        // it cannot be found out what an address is
+	ConfigFault       // the restrictions make no sense
+)
 
 // Step is one evaluated restriction, for the trace.
 type Step struct {
@@ -172,6 +183,7 @@ type run struct {
 	p            *Policy
 	ctx          context.Context
 	reply        esmtp.Reply // of verdict reject
+	fault        Fault       // behind that
 	warn         bool        // warn_if_reject is pending
 	ifReject     deferral
 	ifPermit     deferral
@@ -205,12 +217,21 @@ func (r *run) refuseItem(code int, enh, text string) verdict {
 
 func (r *run) configError(format string, a ...any) verdict {
 	r.p.warnf(format, a...)
+	r.fault = ConfigFault
 	return r.refuse(451, "4.3.5", "Server configuration error", true)
 }
 
 func (r *run) lookupFailure(item string, err error) verdict {
 	r.p.warnf("%v", err)
+	r.fault = TableFault
 	return r.refuse(451, "4.3.0", "<"+item+">: Temporary lookup failure", true)
+}
+
+// tableFailure is the answer when an access table cannot be searched. It is no
+// Fault, as with Postfix: the postmaster would hear of it once a session.
+func (r *run) tableFailure(item, class string, err error) verdict {
+	r.p.warnf("%v", err)
+	return r.refuse(451, "4.3.5", "<"+item+">: "+class+" rejected: Server configuration error", true)
 }
 
 func (r *run) log(verb, text string) {
@@ -219,7 +240,11 @@ func (r *run) log(verb, text string) {
 		if r.cur != nil {
 			s = r.cur.pos.String()
 		}
-		r.Log(Event{verb, text, s})
+		e := Event{Verb: verb, Text: text, Setting: s}
+		if verb == "reject" {
+			e.Fault = r.fault
+		}
+		r.Log(e)
 	}
 }
 

@@ -204,6 +204,16 @@ func (r *Router) validDomain(addr, domain string) bool {
 	return validHostname(domain)
 }
 
+// ValidDomain says whether an address at the domain can have a route: a name, an
+// address literal, or with resolve_numeric_domain a bare address.
+func (r *Router) ValidDomain(domain string) bool {
+	if r.validDomain(domain, domain) {
+		return true
+	}
+	ip, err := netip.ParseAddr(domain)
+	return err == nil && ip.Zone() == "" && r.numericDomain
+}
+
 // validHostname is true for names that can be looked up: labels of letters,
 // digits, hyphens and underscores (and of anything above ASCII), not all of
 // digits.

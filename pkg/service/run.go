@@ -65,11 +65,15 @@ func parseArgs(argv []string, pos config.Position) (a args, err error) {
 			a.verbose += strings.Count(opt, "v")
 		case 'o':
 			v := value()
-			name, val, ok := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(v, "{"), "}"), "=")
-			if !ok {
-				return a, fmt.Errorf("-o %s: no \"=\"", v)
+			if err != nil {
+				break
 			}
-			a.overrides = append(a.overrides, config.Override{Name: strings.TrimSpace(name), Value: strings.TrimSpace(val), Pos: pos})
+			text, _ := config.Unbrace(v)
+			name, val, problem := config.SplitSetting(text)
+			if problem != "" {
+				return a, fmt.Errorf("-o %s: %s", v, problem)
+			}
+			a.overrides = append(a.overrides, config.Override{Name: name, Value: val, Pos: pos})
 		default:
 			return a, fmt.Errorf("unknown option %s", opt)
 		}

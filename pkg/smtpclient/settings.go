@@ -17,6 +17,7 @@ import (
 	"posthaste/pkg/esmtp"
 	"posthaste/pkg/lookup"
 	"posthaste/pkg/maillog"
+	"posthaste/pkg/mimestate"
 	"posthaste/pkg/params"
 	"posthaste/pkg/sasl"
 	"posthaste/pkg/service"
@@ -258,6 +259,7 @@ type Agent struct {
 	dns      *dnsclient.Client
 	tls      *tlsconf.Client
 	generic  *lookup.Maps
+	checks   checks
 	delims   string
 	ports    map[string]uint16
 	password *lookup.Maps
@@ -301,6 +303,22 @@ func New(env *service.Env, lmtp bool) (*Agent, error) {
 	}
 	if a.generic, err = open("generic_maps", &params.SmtpGenericMaps, &params.LmtpGenericMaps); err != nil {
 		return nil, err
+	}
+	a.checks = checks{name: s.name, options: mimestate.Options{Nesting: params.MimeNestingLimit.In(cfg),
+		BoundaryLength: params.MimeBoundaryLengthLimit.In(cfg), HeaderSize: params.HeaderSizeLimit.In(cfg)}}
+	for _, m := range []struct {
+		maps   **lookup.Maps
+		name   string
+		sp, lp *config.String
+	}{
+		{&a.checks.header, "header_checks", &params.SmtpHeaderChecks, &params.LmtpHeaderChecks},
+		{&a.checks.mime, "mime_header_checks", &params.SmtpMimeHeaderChecks, &params.LmtpMimeHeaderChecks},
+		{&a.checks.nested, "nested_header_checks", &params.SmtpNestedHeaderChecks, &params.LmtpNestedHeaderChecks},
+		{&a.checks.body, "body_checks", &params.SmtpBodyChecks, &params.LmtpBodyChecks},
+	} {
+		if *m.maps, err = open(m.name, m.sp, m.lp); err != nil {
+			return nil, err
+		}
 	}
 	if s.saslEnable {
 		if a.password, err = open("sasl_password_maps", &params.SmtpSaslPasswordMaps, &params.LmtpSaslPasswordMaps); err != nil {

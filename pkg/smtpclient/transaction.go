@@ -63,6 +63,11 @@ func (d *attempt) transaction(s *session) (*transaction, *failure) {
 	if eight && !ext.EightBit && !d.a.s.disableConversion && !(ext.UTF8 && j.Message.SMTPUTF8) {
 		t.Content = newDowngrade(t.Content)
 	}
+	if !d.a.checks.empty() {
+		t.Content = d.a.checks.apply(t.Content, d.a.log, j.Message.ID, func(err error) {
+			d.a.log.Warningf("%s: %s header or body checks: %v", j.Message.ID, d.a.s.name, err)
+		})
+	}
 	if !d.a.generic.Empty() {
 		t.Content = d.a.rewriteHeader(t.Content, func(err error) {
 			d.a.log.Warningf("%s: %s_generic_maps: %v", j.Message.ID, d.a.s.name, err)

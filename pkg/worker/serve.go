@@ -26,7 +26,10 @@ type Handler func(ctx context.Context, payload []byte, files []*os.File) []byte
 // the settings, and answers requests until the dispatcher hangs up. open turns
 // the settings into a Handler and may ask for no_new_privs on all threads, which
 // would keep set-id programs (postdrop among them) from working in commands.
+// What the process and its commands create is for its user alone, whatever umask
+// the mail system was started with.
 func Serve(open func(hello []byte) (h Handler, noNewPrivs bool, err error)) error {
+	unix.Umask(0o077)
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("dumpable: %w", err)
 	}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"posthaste/pkg/address"
+	"posthaste/pkg/clock"
+	"posthaste/pkg/config"
+	"posthaste/pkg/envelope"
+	"posthaste/pkg/esmtp"
+	"posthaste/pkg/maillog"
+	"posthaste/pkg/params"
+	"posthaste/pkg/proto/cleanup"
+	"posthaste/pkg/queue"
+)
+
+// trouble is a set of the classes of notify_classes that a session can be in.
+type trouble uint8
+
+const (
+	policyTrouble   trouble = 1 << iota // a request was refused by a restriction or limit
+	protocolTrouble                     // the client does not keep to the protocol
+	resourceTrouble                     // space, tables or other programs are not available
+	softwareTrouble                     // our configuration is wrong
+)
+
+func troubleClasses(c *config.Config) (t trouble) {
+	classes := params.NotifyClasses.List(c)
+	for i, name := range []string{"policy", "protocol", "resource", "software"} {
+		if slices.Contains(classes, name) {
+			t |= 1 << i
+		}
+	}
+	return t
+}
+
+// maxTranscript is how much of a dialogue is kept: the latest of it.
+const maxTranscript = 8 << 10
+
+// transcript is the dialogue of a session, for a notice to the postmaster.
+type transcript struct {
+	text    []byte
+	cut     bool // the beginning is lost
+	trouble trouble
+	decided bool // the reply to come is about trouble that is known already
+}
+
+// add keeps lines of one side.
+func (t *transcript) add(side string, lines []byte) {
+	for len(lines) > 0 {
+		line := lines
+		if i := bytes.IndexByte(lines, '\n'); i >= 0 {
+			line, lines = lines[:i], lines[i+1:]
+		} else {
+			lines = nil
+		}
+		line = bytes.TrimRight(line[:min(len(line), 512)], "\r\n")
+		if len(t.text)+len(line)+8 > maxTranscript {
+			half := t.text[maxTranscript/2:]
+			if i := bytes.IndexByte(half, '\n'); i >= 0 {
+				half = half[i+1:]
+			}
+			t.text, t.cut = append(t.text[:0], half...), true
+		}
+		t.text = append(append(append(t.text, side...), line...), '\n')
+	}
+}
+
+// clear forgets the dialogue so far, unless there was trouble in it.
+func (t *transcript) clear() {
+	if t.trouble == 0 {
+		*t = transcript{}
+	}
+}
+
+// heard keeps a command of the client, without what AUTH tells.
+func (s *session) heard(line []byte) {
+	if s.set.notify == 0 {
+		return
+	}
+	if f := bytes.Fields(line); len(f) > 2 && strings.EqualFold(string(f[0]), "AUTH") {
+		line = fmt.Appendf(nil, "%s %s <hidden>", f[0], f[1])
+	}
+	s.talk.add(" In:  ", line)
+}
+
+// said keeps a reply and finds out what trouble it tells of.
+func (s *session) said(r esmtp.Reply, wire []byte) {
+	if s.set.notify == 0 {
+		return
+	}
+	s.talk.add(" Out: ", wire)
+	decided := s.talk.decided
+	if s.talk.decided = false; decided {
+		return
+	}
+	switch {
+	case r.Code < 400:
+	case r.Enh == "4.3.1" || r.Code == 451 && r.Enh == "4.3.0":
+		s.talk.trouble |= resourceTrouble
+	case strings.HasSuffix(r.Enh, ".7.1") || r.Enh == "4.7.0":
+		s.talk.trouble |= policyTrouble
+	case r.Code >= 500 && (r.Enh == "" || strings.HasPrefix(r.Enh[1:], ".5.") || strings.HasPrefix(r.Enh[1:], ".1.")):
+		s.talk.trouble |= protocolTrouble
+	}
+}
+
+// decided notes the trouble behind a decision of the restrictions.
+func (s *session) decided(t trouble) {
+	s.talk.trouble |= t
+	s.talk.decided = true
+}
+
+// notice tells the postmaster of a session in which there was trouble of a kind
+// that notify_classes has.
+func (s *session) notice() {
+	t := &s.talk
+	if t.trouble&s.set.notify == 0 || s.srv.env.Stdio {
+		return
+	}
+	now := clock.Now()
+	c := s.srv.env.Config
+	complete := func(addr string) string {
+		if !strings.Contains(addr, "@") {
+			addr += "@" + params.Myorigin.In(c)
+		}
+		return addr
+	}
+	to := complete(params.ErrorNoticeRecipient.In(c))
+	b := &cleanup.Begin{Flags: cleanup.Internal | cleanup.Map, Message: envelope.Message{ID: queue.NewID(now), Arrival: now,
+		Sender: complete(params.DoubleBounceSender.In(c)), Local: true, Origin: "smtpd"}}
+	var text strings.Builder
+	fmt.Fprintf(&text, "Date: %s\nFrom: %s (Mail Delivery System)\nTo: %s (Postmaster)\nSubject: %s SMTP server: errors from %s\nAuto-Submitted: auto-generated\n\nTranscript of session follows.\n\n",
+		now.Format("Mon, 2 Jan 2006 15:04:05 -0700 (MST)"), address.Quote(complete("MAILER-DAEMON")), address.Quote(to), params.MailName.In(c), s.client())
+	if t.cut {
+		text.WriteString(" ...\n")
+	}
+	for _, l := range strings.Split(strings.TrimSuffix(string(t.text), "\n"), "\n") {
+		text.WriteString(maillog.Printable(l) + "\n")
+	}
+	text.WriteString("\nFor other details, see the local mail logfile\n")
+	if err := s.submitNotice(b, to, text.String()); err != nil {
+		s.warnf("cannot send a notice about %s: %v", s.client(), err)
+	}
+}
+
+func (s *session) submitNotice(b *cleanup.Begin, to, text string) error {
+	tx, err := s.srv.cleanup.Begin(b)
+	if err != nil {
+		return err
+	}
+	if err = tx.Recipient(&envelope.Recipient{Address: to, Notify: envelope.NotifyNever}); err == nil {
+		_, err = tx.Write([]byte(strings.ReplaceAll(text, "\n", "\r\n")))
+	}
+	if err != nil {
+		tx.Abort()
+		return err
+	}
+	res, err := tx.End()
+	if err == nil && res.Status != cleanup.OK {
+		err = fmt.Errorf("cleanup: %s", resultReply(res))
+	}
+	return err
+}
