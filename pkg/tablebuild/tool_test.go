@@ -49,6 +49,9 @@ func TestPostmap(t *testing.T) {
 	b.write("re", "/^subject: (.*)$/ $1\n/^x/ line\n/^content-type: text/ mime\n")
 	b.write("bound", "/^--bb/ boundary\n")
 	os.WriteFile(b.dir+"/files", []byte("f "+b.dir+"/file\ng "+b.dir+"/none\n"), 0o644)
+	b.write("lead", "  /x/ y\n more\n/k/ v\n")
+	b.write("twice", "key a\nKEY b\n")
+	os.Mkdir(b.dir+"/dir", 0o755)
 	const message = "Subject: hello\nContent-Type: multipart/mixed; boundary=\"b\"\n\nx body\n--b\nContent-Type: text/plain\n\nx part\nSubject: not a header\n--b--\nxx\n"
 	for _, c := range []struct{ name, stdin, args, want string }{
 		{"build", "", "postmap hash:DIR/t", "0||postmap: warning: DIR/t, line 4: expected format: key whitespace value\npostmap: warning: DIR/t, line 7: duplicate entry: \"key\"\n"},
@@ -87,6 +90,14 @@ func TestPostmap(t *testing.T) {
 		{"body", message, "postmap -bm -q - regexp:DIR/re", "0|x body\tline\nx part\tline\nSubject: not a header\tnot a header\nxx\tline\n|"},
 		{"boundaries are body", "Content-Type: multipart/mixed; boundary=bb\n\n--bb\n\n--bb--\n", "postmap -bm -q - regexp:DIR/bound", "0|--bb\tboundary\n--bb--\tboundary\n|"},
 		{"-m alone", "xx\n", "postmap -m -q - regexp:DIR/re", "0|xx\tline\n|postmap: warning: ignoring -m option without -b or -h\n"},
+		{"leading white space", "", "postmap hash:DIR/lead", "0||postmap: warning: DIR/lead, line 1: logical line must not start with whitespace: \"  /x/ y more\"\n"},
+		{"leading white space, listed", "", "postmap -s hash:DIR/lead", "0|/k/\tv\n|"},
+		{"leading white space in patterns", "", "postmap -q x regexp:DIR/lead", "1||postmap: warning: regexp map DIR/lead, line 1: logical line must not start with whitespace: \"  /x/ y more\"\n"},
+		{"leading white space in text", "", "postmap -q /k/ texthash:DIR/lead", "0|v\n|postmap: warning: DIR/lead, line 1: logical line must not start with whitespace: \"  /x/ y more\"\n"},
+		{"directory", "", "postmap hash:DIR/dir", "1||postmap: fatal: read DIR/dir: is a directory\n"},
+		{"directory as text", "", "postmap -q x texthash:DIR/dir", "1||postmap: fatal: table texthash:DIR/dir: read DIR/dir: is a directory\n"},
+		{"the last of two in the name counts", "", "postmap -q a inline:{a=b,a=c}", "0|c\n|postmap: warning: table inline:{a=b,a=c}: duplicate entry: \"a\"\n"},
+		{"the first of two in a file counts", "", "postmap -q key texthash:DIR/twice", "0|a\n|postmap: warning: DIR/twice, line 2: duplicate entry: \"KEY\"\n"},
 		{"no file", "", "postmap hash:DIR/none", "1||postmap: fatal: open DIR/none: no such file or directory\n"},
 		{"not an index", "", "postmap texthash:DIR/t", "1||postmap: fatal: unsupported map type for this operation: texthash\n"},
 		{"unknown type", "", "postmap -q x nosuch:DIR/t", "1||postmap: fatal: table nosuch:DIR/t: unsupported table type \"nosuch\"\n"},
