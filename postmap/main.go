@@ -19,7 +19,7 @@
 //
 //	-b          with "-q -": standard input is a message; query its body lines
 //	-c dir      configuration directory, in place of $MAIL_CONFIG and the default
-//	-d key      delete a key; "-" reads keys from standard input
+//	-d key      delete a key from each table; "-" reads keys from standard input
 //	-f          do not fold keys to lower case
 //	-F          a value is a list of files; the index gets their content (base64),
 //	            and -q and -s print it

@@ -249,6 +249,9 @@ func (r *run) print(key, value string, withKey bool) error {
 	}
 	if withKey {
 		r.out.WriteString(key)
+		if r.Alias {
+			r.out.WriteByte(':')
+		}
 		r.out.WriteByte('\t')
 	}
 	r.out.WriteString(value)
@@ -310,9 +313,6 @@ func (r *run) deletes(specs []string, defaultType string) (found bool, err error
 			return false, err
 		}
 		found = found || ok
-		if found && r.del != "-" {
-			break
-		}
 	}
 	return found, nil
 }

@@ -81,6 +81,9 @@ func TestPostmap(t *testing.T) {
 		{"delete missing", "", "postmap -d new hash:DIR/t2", "1||"},
 		{"delete from stdin", "more\nnone\n", "postmap -d - hash:DIR/t2", "0||"},
 		{"deleted", "", "postmap -s hash:DIR/t2", "0|key\tother3\n|"},
+		{"one more table", "key x\n", "postmap -i hash:DIR/t3", "0||"},
+		{"delete from all tables", "", "postmap -d key hash:DIR/t2 hash:DIR/t3", "0||"},
+		{"deleted from the second", "", "postmap -s hash:DIR/t2 hash:DIR/t3", "0||"},
 		{"files", "", "postmap -F hash:DIR/files", "0||postmap: warning: DIR/files, line 2: open DIR/none: no such file or directory: skipping this entry\n"},
 		{"files query", "", "postmap -F -q f hash:DIR/files", "0|content of a file\n|"},
 		{"files, raw", "", "postmap -q f hash:DIR/files", "0|Y29udGVudCBvZiBhIGZpbGU=\n|"},
@@ -122,7 +125,7 @@ func TestPostalias(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"postalias", "0||postalias: warning: DIR/aliases, line 4: name must be local and have no domain\n"},
 		{"postalias -q root hash:DIR/aliases", "0|alice, bob\n|"},
-		{"postalias -s hash:DIR/aliases", "0|root\talice, bob\nlist\t\"|/bin/prog -x\"\n@\t@\n|"},
+		{"postalias -s hash:DIR/aliases", "0|root:\talice, bob\nlist:\t\"|/bin/prog -x\"\n@:\t@\n|"},
 		{"postalias -d list hash:DIR/aliases", "0||"},
 		{"postalias -q list hash:DIR/aliases", "1||"},
 		{"postalias -F hash:DIR/aliases", "1||postalias: fatal: invalid option -- 'F'\nusage: postalias [-fijnNoprsuvw] [-c config_dir] [-d key] [-q key] [map_type:]file...\n"},
