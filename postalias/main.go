@@ -44,8 +44,9 @@
 //
 // # Diagnostics
 //
-// Lines that cannot be used are reported with file and line, and skipped. The
-// exit status is 1 after an error, and when -q or -d found nothing; else 0.
+// Lines that cannot be used are reported with file and line, and skipped. All
+// problems are reported on standard error and in the log. The exit status is 1
+// after an error, and when -q or -d found nothing; else 0.
 //
 // # Files
 //

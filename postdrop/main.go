@@ -67,7 +67,7 @@ import (
 )
 
 func main() {
-	t := &command.Tool{Name: "postdrop"}
+	t := &command.Tool{Name: "postdrop", Logs: true}
 	defer t.Recover()
 	var dir string
 	var report bool
@@ -76,7 +76,7 @@ func main() {
 	fs.StringVar(&dir, "c", "", "")
 	fs.BoolVar(&report, "r", false, "")
 	fs.Bool("v", false, "")
-	if fs.Parse(os.Args[1:]) != nil || fs.NArg() > 0 {
+	if fs.Parse(command.SplitOptions(os.Args[1:], "c")) != nil || fs.NArg() > 0 {
 		t.Fatalf("usage: postdrop [-c config_dir] [-rv]")
 	}
 	// The user's umask must not keep pickup(8) from reading the file.

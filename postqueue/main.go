@@ -38,7 +38,7 @@
 //
 // # Diagnostics
 //
-// Errors go to standard error. The exit status is 0, or 69 after any error.
+// Errors go to standard error and to the log. The exit status is 0, or 69 after any error.
 package main
 
 import (
@@ -61,7 +61,7 @@ import (
 const usage = "usage: postqueue -p | postqueue -j | postqueue -f | postqueue -i queueid | postqueue -s site"
 
 func main() {
-	t := &command.Tool{Name: "postqueue", Status: command.ExUnavailable}
+	t := &command.Tool{Name: "postqueue", Logs: true, Status: command.ExUnavailable}
 	defer t.Recover()
 	fs := flag.NewFlagSet(t.Name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)

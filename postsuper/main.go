@@ -78,7 +78,7 @@ func (l *ids) Set(s string) error {
 }
 
 func main() {
-	t := &command.Tool{Name: "postsuper"}
+	t := &command.Tool{Name: "postsuper", Logs: true}
 	defer t.Recover()
 	fs := flag.NewFlagSet(t.Name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)

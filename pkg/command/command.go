@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"posthaste/pkg/config"
+	"posthaste/pkg/maillog"
 	"posthaste/pkg/params"
 )
 
@@ -27,16 +28,24 @@ const (
 type Tool struct {
 	Name   string
 	Status int // exit status of Fatalf; 0 means 1
+
+	// Logs says that problems go to the mail log, too, once Config has said
+	// where it is: for tools that others start, whose standard error nobody
+	// reads.
+	Logs bool
+	log  *maillog.Logger
 }
 
 // Warningf prints "NAME: warning: text" to standard error.
 func (t *Tool) Warningf(format string, a ...any) {
 	fmt.Fprintf(os.Stderr, "%s: warning: %s\n", t.Name, fmt.Sprintf(format, a...))
+	t.log.Warningf(format, a...)
 }
 
 // Fatalf prints "NAME: fatal: text" to standard error and exits.
 func (t *Tool) Fatalf(format string, a ...any) {
 	fmt.Fprintf(os.Stderr, "%s: fatal: %s\n", t.Name, fmt.Sprintf(format, a...))
+	t.log.Fatalf(format, a...)
 	if t.Status != 0 {
 		os.Exit(t.Status)
 	}
@@ -49,6 +58,9 @@ func (t *Tool) Config(dir string) *config.Config {
 	c, err := config.Load(config.Options{Dir: dir, Known: params.All, Program: t.Name})
 	if err != nil {
 		t.Fatalf("%v", err)
+	}
+	if t.Logs {
+		t.log = maillog.New(params.SyslogName.In(c)+"/"+t.Name, maillog.OpenSink(c, t.Name))
 	}
 	return c
 }

@@ -119,6 +119,30 @@ func TestPostmap(t *testing.T) {
 	}
 }
 
+// TestProblemsAreLogged looks for what went wrong in the mail log: tables are
+// often built by scripts whose standard error nobody reads.
+func TestProblemsAreLogged(t *testing.T) {
+	b := newBench(t)
+	b.write("main.cf", "maillog_file = "+b.dir+"/log\n")
+	b.write("t", "novalue\n")
+	b.run("", "postmap hash:DIR/t")
+	b.run("", "postmap hash:DIR/none")
+	b.run("", "postalias -q x regexp:DIR/t")
+	log, err := os.ReadFile(b.dir + "/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"postfix/postmap[", "]: warning: " + b.dir + "/t, line 1: expected format: key whitespace value\n",
+		"]: fatal: open " + b.dir + "/none: no such file or directory\n",
+		"postfix/postalias[", "]: warning: regexp map " + b.dir + "/t, line 1: ",
+	} {
+		if !strings.Contains(string(log), want) {
+			t.Errorf("the log lacks %q:\n%s", want, log)
+		}
+	}
+}
+
 func TestPostalias(t *testing.T) {
 	b := newBench(t)
 	b.write("aliases", "Root: alice,\n  bob\nlist: \"|/bin/prog -x\"\nbad@x: y\n")
