@@ -67,7 +67,7 @@ import (
 )
 
 func main() {
-	t := &command.Tool{Name: "postdrop", Logs: true}
+	t := &command.Tool{Name: "postdrop"}
 	defer t.Recover()
 	var dir string
 	var report bool
@@ -82,6 +82,7 @@ func main() {
 	// The user's umask must not keep pickup(8) from reading the file.
 	syscall.Umask(0o022)
 	cfg := loadConfig(t, dir)
+	t.OpenLog(cfg, t.Name)
 	uid := os.Getuid()
 	login := loginName(uid)
 	if err := authorized(cfg, uid, login); err != nil {

@@ -61,7 +61,7 @@ import (
 const usage = "usage: postqueue -p | postqueue -j | postqueue -f | postqueue -i queueid | postqueue -s site"
 
 func main() {
-	t := &command.Tool{Name: "postqueue", Logs: true, Status: command.ExUnavailable}
+	t := &command.Tool{Name: "postqueue", Status: command.ExUnavailable}
 	defer t.Recover()
 	fs := flag.NewFlagSet(t.Name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -85,6 +85,7 @@ func main() {
 		t.Fatalf("%s", usage)
 	}
 	cfg := t.UserConfig(*dir)
+	t.OpenLog(cfg, t.Name)
 	spool := params.QueueDirectory.In(cfg)
 	var err error
 	if *list || *asJSON {

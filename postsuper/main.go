@@ -78,7 +78,7 @@ func (l *ids) Set(s string) error {
 }
 
 func main() {
-	t := &command.Tool{Name: "postsuper", Logs: true}
+	t := &command.Tool{Name: "postsuper"}
 	defer t.Recover()
 	fs := flag.NewFlagSet(t.Name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -103,6 +103,7 @@ func main() {
 		only[q] = true
 	}
 	cfg := t.Config(*dir)
+	t.OpenLog(cfg, t.Name)
 	s, err := open(cfg, only)
 	if err != nil {
 		t.Fatalf("%v", err)

@@ -79,11 +79,12 @@ import (
 
 func main() {
 	name := filepath.Base(os.Args[0])
-	t := &command.Tool{Name: name, Logs: true}
+	t := &command.Tool{Name: name}
 	defer t.Recover()
 	o, err := parse(name, os.Args[1:])
 	// Without a configuration the status is 1. With one, even a wrong option is a 75.
 	cfg := t.Config(o.config)
+	t.OpenLog(cfg, "sendmail") // whatever its name is
 	t.Status = command.ExTempFail
 	if err != nil {
 		t.Fatalf("%v", err)

@@ -28,12 +28,7 @@ const (
 type Tool struct {
 	Name   string
 	Status int // exit status of Fatalf; 0 means 1
-
-	// Logs says that problems go to the mail log, too, once Config has said
-	// where it is: for tools that others start, whose standard error nobody
-	// reads.
-	Logs bool
-	log  *maillog.Logger
+	log    *maillog.Logger
 }
 
 // Warningf prints "NAME: warning: text" to standard error.
@@ -59,10 +54,13 @@ func (t *Tool) Config(dir string) *config.Config {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	if t.Logs {
-		t.log = maillog.New(params.SyslogName.In(c)+"/"+t.Name, maillog.OpenSink(c, t.Name))
-	}
 	return c
+}
+
+// OpenLog makes problems go to the mail log, too, under the name of program: for
+// tools that other programs start, whose standard error nobody reads.
+func (t *Tool) OpenLog(c *config.Config, program string) {
+	t.log = maillog.New(params.SyslogName.In(c)+"/"+program, maillog.OpenSink(c, program))
 }
 
 // Recover turns the panic of a bad parameter value into Fatalf; defer it in
