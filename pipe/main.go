@@ -92,7 +92,8 @@ func main() {
 	}
 	var p *piper
 	service.Main(service.Spec{
-		Name: "pipe",
+		Name:      "pipe",
+		TakesArgs: true,
 		Before: func(env *service.Env) (err error) {
 			p, err = newPiper(env)
 			return err

@@ -114,6 +114,10 @@ func TestProblems(t *testing.T) {
 		{"good transport", "mailbox_transport = lmtp:unix:/x\nrelay_transport=relay", "lmtp unix - - n - - smtp", ""},
 		{"content filter of a service", "", "26 inet n - n - - smtpd -o content_filter=scan:[127.0.0.1]:10024", "error: @/master.cf, line 13: content_filter: there is no service scan/unix"},
 
+		{"setting cut short", "", "26 inet n - n - - smtpd -o smtpd_relay_restrictions=permit_mynetworks, reject", "error: @/master.cf, line 13: service 26: unexpected command-line argument: reject (a setting with blanks needs braces: -o { name = value })"},
+		{"setting in braces", "", "26 inet n - n - - smtpd -v -o { smtpd_relay_restrictions = permit_mynetworks, reject } -D", ""},
+		{"program with arguments", "", "x inet n - n - - login protocol=imap", "field \"service\": unknown port name \"x\""},
+
 		{"word of a vocabulary", "smtp_tls_security_level = encrpyt", "", `error: @/main.cf, line 6: smtp_tls_security_level: unknown value "encrpyt": one of none, may,`},
 		{"suggested word", "inet_protocols = ipv4, ivp6", "", `(did you mean "ipv6"?)`},
 		{"empty word", "smtpd_tls_security_level =", "", ""},

@@ -41,10 +41,16 @@ func BuiltInService(service, command string) (why string, ok bool) {
 	return why, ok
 }
 
+// takesArgs are the programs whose commands have arguments other than options.
+var takesArgs = []string{"pipe", "login", "spawn"}
+
 // entry checks one service: its program, its -o settings, and for an SMTP
 // server that it does not relay for everybody.
 func (k *checker) entry(e *mastercf.Entry) {
 	k.command(e)
+	if len(e.Rest) > 0 && !slices.Contains(takesArgs, e.Command) {
+		k.add(e.Pos, Error, "service %s: unexpected command-line argument: %s (a setting with blanks needs braces: -o { name = value })", e.Name, e.Rest[0])
+	}
 	c := e.Config(k.cfg)
 	done := map[string]bool{}
 	for _, o := range slices.Backward(e.Overrides) { // the last one counts
