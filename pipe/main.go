@@ -128,7 +128,10 @@ func newPiper(env *service.Env) (*piper, error) {
 			return nil, fmt.Errorf("%s_time_limit = %s: bad time value", env.Service, v)
 		}
 	}
-	return p, p.identify(cfg)
+	if err := p.identify(cfg); err != nil {
+		return nil, fmt.Errorf("service %s: %w", env.Service, err)
+	}
+	return p, nil
 }
 
 // identify looks user= up.
