@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -39,5 +40,29 @@ func TestUnexpectedArgument(t *testing.T) {
 	out, err = s.Try("smtpd", "-C", s.Etc(), "-S", "-o", "smtpd_client_restrictions=permit_mynetworks,", "reject")
 	if exit(err) != 1 || !strings.Contains(out, "unexpected command-line argument: reject") {
 		t.Errorf("smtpd: %v\n%s", err, out)
+	}
+}
+
+// TestReloadRefused: who asks for a reload hears when master cannot do it.
+func TestReloadRefused(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t)
+	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", s.Base+26))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	s.Append("etc/master.cf", fmt.Sprintf("%d inet n - n - - smtpd", s.Base+26))
+	out, err := s.Try("posthaste", "-c", s.Etc(), "reload")
+	if exit(err) != 1 || !strings.Contains(out, fmt.Sprintf("service %d", s.Base+26)) || !strings.Contains(out, "address already in use") {
+		t.Errorf("a reload with a port that is taken: %v\n%s", err, out)
+	}
+	if got := s.Banner(); !strings.HasPrefix(got, "220 ") {
+		t.Errorf("after a reload that was refused: %s", got)
+	}
+	taken.Close()
+	s.Run("posthaste", "-c", s.Etc(), "reload")
+	if got := s.Banner(); !strings.HasPrefix(got, "220 ") {
+		t.Errorf("after a reload: %s", got)
 	}
 }

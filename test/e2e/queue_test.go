@@ -141,6 +141,14 @@ func TestQueueListing(t *testing.T) {
 			t.Errorf("postqueue %v: %v, want exit status 69\n%s", args, err, out)
 		}
 	}
+	for _, args := range [][]string{{}, {"-x", "status"}, {"bogus"}, {"status", "more"}} {
+		if out, err := s.Try("posthaste", args...); exit(err) != 1 || !strings.Contains(out, "usage: posthaste") {
+			t.Errorf("posthaste %v: %v, want exit status 1 and the usage\n%s", args, err, out)
+		}
+	}
+	if out, err := s.Try("posthaste", "-v", "-c", s.Etc(), "status"); exit(err) != 1 || !strings.Contains(out, "is not running") {
+		t.Errorf("posthaste -v status: %v\n%s", err, out)
+	}
 	if out, err := s.Try("posthaste", "-c", s.Etc(), "status"); exit(err) != 1 {
 		t.Errorf("status while down: %v\n%s", err, out)
 	}
