@@ -116,6 +116,9 @@ func TestProblems(t *testing.T) {
 
 		{"setting cut short", "", "26 inet n - n - - smtpd -o smtpd_relay_restrictions=permit_mynetworks, reject", "error: @/master.cf, line 13: service 26: unexpected command-line argument: reject (a setting with blanks needs braces: -o { name = value })"},
 		{"setting in braces", "", "26 inet n - n - - smtpd -v -o { smtpd_relay_restrictions = permit_mynetworks, reject } -D", ""},
+		{"datagram service", "", "x unix-dgram - - n - - smtpd", "error: @/master.cf, line 13: service x: type unix-dgram is not supported"},
+		{"log service", "", "postlog unix-dgram n - n - 1 postlogd", "service postlog (postlogd) is built in"},
+		{"fifo", "", "x fifo n - n 60 1 smtpd", "note: @/master.cf, line 13: service x: type fifo means a socket here"},
 		{"pipe without a command", "", "scan unix - n n - - pipe flags=Rq user=nobody", "error: @/master.cf, line 13: service scan: missing argv= command-line attribute"},
 		{"pipe with a bad flag", "", "scan unix - n n - - pipe\n  flags=RZ user=nobody argv=/bin/scan", "error: @/master.cf, line 13: service scan: unknown flag: Z"},
 		{"pipe with a bad macro", "", "scan unix - n n - - pipe user=nobody argv=/bin/scan -f ${sendr}", `service scan: argv: unknown macro name "sendr" in "${sendr}"`},

@@ -50,6 +50,14 @@ var takesArgs = []string{"pipe", "login", "spawn"}
 // server that it does not relay for everybody.
 func (k *checker) entry(e *mastercf.Entry) {
 	k.command(e)
+	if _, ok := BuiltInService(e.Name, e.Command); !ok {
+		switch e.Type {
+		case "unix-dgram":
+			k.add(e.Pos, Error, "service %s: type unix-dgram is not supported", e.Name)
+		case "fifo":
+			k.add(e.Pos, Note, "service %s: type fifo means a socket here, as unix does", e.Name)
+		}
+	}
 	if len(e.Rest) > 0 && !slices.Contains(takesArgs, e.Command) {
 		k.add(e.Pos, Error, "service %s: unexpected command-line argument: %s (a setting with blanks needs braces: -o { name = value })", e.Name, e.Rest[0])
 	}

@@ -66,3 +66,16 @@ func TestReloadRefused(t *testing.T) {
 		t.Errorf("after a reload: %s", got)
 	}
 }
+
+// TestFifo: master.cf of old systems has pickup and qmgr as FIFOs.
+func TestFifo(t *testing.T) {
+	t.Parallel()
+	s := harness.New(t)
+	for _, name := range []string{"pickup", "qmgr"} {
+		s.Run("postconf", "-Fe", name+"/unix/type=fifo")
+	}
+	s.Start()
+	s.RunInput("Subject: by way of a FIFO\n\nx\n", "sendmail", "bob@example.test")
+	s.WaitMail("bob", 1)
+	s.WaitQueue(0)
+}
