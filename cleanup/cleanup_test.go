@@ -322,7 +322,7 @@ func TestMissingHeaders(t *testing.T) {
 		{"name", "", "Date: x\r\nMessage-Id: <a>\r\n\r\n", func(b *cleanup.Begin) { b.Message.FullName = "Anna M. \"X\"" }, "Date: x\r\nMessage-Id: <a>\r\nFrom: \"Anna M. \\\"X\\\"\" <anna@example.test>\r\n\r\n"},
 		{"name, 8-bit", "", "Date: x\r\nMessage-Id: <a>\r\n\r\n", func(b *cleanup.Begin) { b.Message.FullName = "Änne" }, "Date: x\r\nMessage-Id: <a>\r\nFrom: =?utf-8?B?w4RubmU=?= <anna@example.test>\r\n\r\n"},
 		{"name, obsolete", "header_from_format = obsolete\n", "Date: x\r\nMessage-Id: <a>\r\n\r\n", func(b *cleanup.Begin) { b.Message.FullName = "Anna" }, "Date: x\r\nMessage-Id: <a>\r\nFrom: anna@example.test (Anna)\r\n\r\n"},
-		{"null sender", "", "Date: x\r\nMessage-Id: <a>\r\n\r\n", func(b *cleanup.Begin) { b.Message.Sender = "" }, "Date: x\r\nMessage-Id: <a>\r\nFrom: MAILER-DAEMON\r\n\r\n"},
+		{"null sender", "", "Date: x\r\nMessage-Id: <a>\r\n\r\n", func(b *cleanup.Begin) { b.Message.Sender, b.Message.FullName = "", "Anna" }, "Date: x\r\nMessage-Id: <a>\r\nFrom: MAILER-DAEMON\r\n\r\n"},
 		{"resent", "", full + "Resent-To: q@r.test\r\n\r\n", nil, full + "Resent-To: q@r.test\r\nResent-Message-Id: <20261103040506.ID@mx.example.test>\r\nResent-Date: " + date + "\r\nResent-From: anna@example.test\r\n\r\n"},
 		{"undisclosed", "undisclosed_recipients_header = To: undisclosed-recipients:;\n", "Date: x\r\nFrom: a\r\nMessage-Id: <a>\r\n\r\n", func(b *cleanup.Begin) { b.Message.Local = false },
 			"Date: x\r\nFrom: a\r\nMessage-Id: <a>\r\n\r\n"},

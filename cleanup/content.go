@@ -217,11 +217,11 @@ func (s *session) missing() {
 		s.out([]byte(pre + "Date: " + header.Date(s.m.Arrival.Local()) + "\r\n"))
 	}
 	if !from {
-		a := address.Quote(s.m.Sender)
+		a, name := address.Quote(s.m.Sender), s.m.FullName
 		if a == "" {
-			a = "MAILER-DAEMON"
+			a, name = "MAILER-DAEMON", "" // no person wrote it
 		}
-		s.out([]byte(pre + "From: " + fromValue(a, s.m.FullName, s.set.charset, s.set.fromObsolete) + "\r\n"))
+		s.out([]byte(pre + "From: " + fromValue(a, name, s.set.charset, s.set.fromObsolete) + "\r\n"))
 	}
 	if !h.visible && s.set.undisclosed != "" {
 		s.out([]byte(s.set.undisclosed + "\r\n"))

@@ -80,7 +80,7 @@ import (
 
 func main() {
 	s := &server{sessions: session.NewClient(session.Service), auth: dovecot.NewClient("private/auth"), anvil: anvil.NewClient(anvil.Service)}
-	service.Main(service.Spec{Name: "login", Before: s.open, Serve: s.serve})
+	service.Main(service.Spec{Name: "login", TakesArgs: true, Before: s.open, Serve: s.serve})
 }
 
 // server is the program's state.

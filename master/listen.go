@@ -193,7 +193,7 @@ func listenSpec(cfg *config.Config, e *mastercf.Entry) ([]string, error) {
 			l = append(l, "inet:"+a.String())
 		}
 		return l, nil
-	case "unix", "pass":
+	case "unix", "pass", "fifo": // pickup and qmgr were FIFOs until Postfix 3.0
 		dir := "public"
 		if e.Private {
 			dir = "private"

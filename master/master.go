@@ -492,15 +492,35 @@ func (m *master) exited(c *child, ws syscall.WaitStatus) {
 }
 
 // reload reads the configuration again; what is wrong with it is logged and
-// changes nothing.
+// changes nothing. posthaste(1) waits for the answer.
 func (m *master) reload() {
+	if err := m.reloaded(); err != nil {
+		m.log.Errorf("reload refused, the previous configuration stays in force: %v", err)
+		m.answer(err.Error())
+		return
+	}
+	m.answer("ok")
+}
+
+// answer tells posthaste(1) what became of a reload.
+func (m *master) answer(text string) {
+	name := filepath.FromSlash(masterlink.ReloadFile)
+	err := os.WriteFile(name+".new", []byte(text), 0o644)
+	if err == nil {
+		err = os.Rename(name+".new", name)
+	}
+	if err != nil {
+		m.log.Warningf("%v", err)
+	}
+}
+
+func (m *master) reloaded() error {
 	cfg, err := loadChecked(m.cfg.Dir())
 	if err == nil {
 		err = m.configure(cfg)
 	}
 	if err != nil {
-		m.log.Errorf("reload refused, the previous configuration stays in force: %v", err)
-		return
+		return err
 	}
 	m.log.Infof("reload -- version %s, configuration %s", params.MailVersion.In(cfg), cfg.Dir())
 	for _, s := range m.services {
@@ -519,6 +539,7 @@ func (m *master) reload() {
 			c.ctl.Send(masterlink.DoDrain)
 		}
 	}
+	return nil
 }
 
 // loadChecked loads main.cf and checks every explicit setting, so that a

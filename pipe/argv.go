@@ -9,29 +9,19 @@ import (
 	"posthaste/pkg/address"
 	"posthaste/pkg/envelope"
 	"posthaste/pkg/macro"
+	"posthaste/pkg/pipeargs"
 	proto "posthaste/pkg/proto/delivery"
 )
 
-// perRecipient are the macros that make an argument appear once for each
-// recipient; perRequest are the others.
-var (
-	perRecipient = []string{"recipient", "original_recipient", "user", "extension", "mailbox", "domain"}
-	perRequest   = []string{"nexthop", "sender", "size", "client_address", "client_hostname", "client_port",
-		"client_protocol", "client_helo", "sasl_method", "sasl_username", "sasl_sender", "queue_id", "envid"}
-)
+// attrs are the arguments in master.cf.
+type attrs struct{ pipeargs.Attrs }
 
-// checkMacros refuses an argument with an unknown name.
-func checkMacros(arg string) error {
-	names, err := macro.Names(arg)
+func parseAttrs(args []string) (*attrs, error) {
+	a, err := pipeargs.Parse(args)
 	if err != nil {
-		return fmt.Errorf("argv: %w", err)
+		return nil, err
 	}
-	for _, n := range names {
-		if !slices.Contains(perRecipient, n) && !slices.Contains(perRequest, n) {
-			return fmt.Errorf("argv: unknown macro name %q in %q", n, arg)
-		}
-	}
-	return nil
+	return &attrs{*a}, nil
 }
 
 // expandArgv makes the command line. No shell sees it, and what a macro
@@ -44,7 +34,7 @@ func expandArgv(a *attrs, delims string, r *proto.Request) ([]string, error) {
 			return nil, err
 		}
 		times := 1
-		if slices.ContainsFunc(names, func(n string) bool { return slices.Contains(perRecipient, n) }) {
+		if slices.ContainsFunc(names, func(n string) bool { return slices.Contains(pipeargs.PerRecipient, n) }) {
 			times = len(r.Recipients)
 		}
 		for i := range times {
@@ -67,17 +57,17 @@ func expandArgv(a *attrs, delims string, r *proto.Request) ([]string, error) {
 }
 
 // morph folds and quotes an address as the flags ask.
-func (a *attrs) morph(addr string, f fold) string {
+func (a *attrs) morph(addr string, f pipeargs.Fold) string {
 	local, domain := address.Split(addr)
 	hasDomain := len(local) < len(addr)
-	if f&quote != 0 {
+	if f&pipeargs.Quote != 0 {
 		q := address.Quote(local + "@x")
 		local = strings.TrimSuffix(q, "@x")
 	}
-	if f&foldUser != 0 {
+	if f&pipeargs.FoldUser != 0 {
 		local = address.Fold(local)
 	}
-	if f&foldHost != 0 {
+	if f&pipeargs.FoldHost != 0 {
 		domain = address.Fold(domain)
 	}
 	if hasDomain {
@@ -96,7 +86,7 @@ func (a *attrs) recipientValue(name string, r *envelope.Recipient, delims string
 		}
 		return a.morph(r.Orig, a.Fold), true
 	}
-	local, domain := address.Split(a.morph(r.Address, a.Fold&^quote))
+	local, domain := address.Split(a.morph(r.Address, a.Fold&^pipeargs.Quote))
 	user, ext := address.SplitExtension(local, delims)
 	switch name {
 	case "user":
@@ -124,13 +114,13 @@ func (a *attrs) requestValue(name string, r *proto.Request) (string, bool) {
 	c := &m.Client
 	switch name {
 	case "nexthop":
-		if a.Fold&foldHost != 0 {
+		if a.Fold&pipeargs.FoldHost != 0 {
 			return address.Fold(r.Nexthop), true
 		}
 		return r.Nexthop, true
 	case "sender":
 		s := a.sender(r)
-		if s != "" && a.Fold&quote != 0 {
+		if s != "" && a.Fold&pipeargs.Quote != 0 {
 			s = address.Quote(s)
 		}
 		return s, true

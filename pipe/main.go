@@ -92,7 +92,8 @@ func main() {
 	}
 	var p *piper
 	service.Main(service.Spec{
-		Name: "pipe",
+		Name:      "pipe",
+		TakesArgs: true,
 		Before: func(env *service.Env) (err error) {
 			p, err = newPiper(env)
 			return err
@@ -127,7 +128,10 @@ func newPiper(env *service.Env) (*piper, error) {
 			return nil, fmt.Errorf("%s_time_limit = %s: bad time value", env.Service, v)
 		}
 	}
-	return p, p.identify(cfg)
+	if err := p.identify(cfg); err != nil {
+		return nil, fmt.Errorf("service %s: %w", env.Service, err)
+	}
+	return p, nil
 }
 
 // identify looks user= up.

@@ -20,7 +20,7 @@
 // Options:
 //
 //	-c dir      configuration directory, in place of $MAIL_CONFIG and the default
-//	-d key      delete a key; "-" reads keys from standard input
+//	-d key      delete a key from each table; "-" reads keys from standard input
 //	-f          do not fold keys to lower case
 //	-i          add entries from standard input to an index
 //	-j          print results as JSON, one object a line
@@ -28,9 +28,9 @@
 //	-o          as root, do not run with the rights of the source file's owner
 //	-p          do not copy the source file's permissions to the index
 //	-q key      print the value of a key in the first table that has it; "-" reads
-//	            keys from standard input and prints key, tab, value
+//	            keys from standard input and prints key, ":", tab, value
 //	-r          a later entry replaces an earlier one with the same name
-//	-s          print all entries: key, tab, value
+//	-s          print all entries: key, ":", tab, value
 //	-u          do not ask for UTF-8 in the source
 //	-v          log more
 //	-w          do not warn about entries with the same name, of which the first
@@ -44,8 +44,9 @@
 //
 // # Diagnostics
 //
-// Lines that cannot be used are reported with file and line, and skipped. The
-// exit status is 1 after an error, and when -q or -d found nothing; else 0.
+// Lines that cannot be used are reported with file and line, and skipped. All
+// problems are reported on standard error and in the log. The exit status is 1
+// after an error, and when -q or -d found nothing; else 0.
 //
 // # Files
 //

@@ -2,14 +2,15 @@
 //
 // # Usage
 //
-//	postcat [-vn] [-c config_dir] [-bdefhoqr] [-s offset] file ...
+//	postcat [-vn] [-c config_dir] [-bdefhoqr] [-s offset] [file ...]
 //
 // # Description
 //
 // Postcat prints the envelope records and the content of queue files in a
-// readable form. Without -b, -e and -h it prints everything.
+// readable form. Without -b, -e and -h it prints everything; without a file, it
+// reads one from standard input.
 //
-//	-b      the body of the message
+//	-b      the body of the message, from the empty line on that precedes it
 //	-c dir  the directory of main.cf, for -q
 //	-d      the type of each envelope record as a decimal number in front of it
 //	-e      the envelope: sender, recipients and what happened to them
@@ -17,7 +18,8 @@
 //	-h      the header of the message
 //	-n      accepted; there is nothing that it could change
 //	-o      the offset in the file in front of each line of the content
-//	-q      the arguments are queue IDs; all queues are searched
+//	-q      the arguments are queue IDs; all queues are searched, and the name of
+//	        the file shows in which a message is
 //	-r      accepted: these files have no pointers to follow
 //	-s off  leave out content in front of this offset in the file
 //	-v      verbose
@@ -37,10 +39,12 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"posthaste/pkg/command"
 	"posthaste/pkg/params"
@@ -84,10 +88,9 @@ func main() {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	for _, arg := range fs.Args() {
-		f, err := load(sp, arg, *byID)
+	show := func(f *queue.File, name string, err error) {
 		if err == nil {
-			err = p.file(f, arg)
+			err = p.file(f, name)
 			f.Close()
 		}
 		if err != nil {
@@ -95,23 +98,56 @@ func main() {
 			t.Fatalf("%v", err)
 		}
 	}
+	if fs.NArg() == 0 {
+		if f, err := loadStdin(sp); f != nil || err != nil {
+			show(f, "stdin", err)
+		}
+	}
+	for _, arg := range fs.Args() {
+		if *byID {
+			f, path, err := find(sp, arg)
+			show(f, strings.TrimPrefix(path, base+"/"), err)
+		} else {
+			f, err := sp.LoadPath(arg)
+			show(f, arg, err)
+		}
+	}
 	if err := w.Flush(); err != nil {
 		t.Fatalf("%v", err)
 	}
 }
 
-func load(sp *queue.Spool, arg string, byID bool) (*queue.File, error) {
-	if !byID {
-		return sp.LoadPath(arg)
-	}
+// find opens a message by its ID and says where its file is.
+func find(sp *queue.Spool, id string) (f *queue.File, path string, err error) {
 	for try := 0; ; try++ {
-		name, err := sp.Find(arg)
+		name, err := sp.Find(id)
 		if err != nil {
-			return nil, fmt.Errorf("open queue file %s: %w", arg, err)
+			return nil, "", fmt.Errorf("open queue file %s: %w", id, err)
 		}
-		f, err := sp.Load(name, arg)
+		f, err := sp.Load(name, id)
 		if err == nil || !os.IsNotExist(err) || try > 5 {
-			return f, err
+			return f, sp.Path(name, id), err
 		}
 	}
+}
+
+// loadStdin opens what standard input has: nil if that is nothing. A queue file
+// is not read from front to end, so that it is copied.
+func loadStdin(sp *queue.Spool) (*queue.File, error) {
+	tmp, err := os.CreateTemp("", "postcat")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(tmp.Name())
+	defer tmp.Close()
+	n, err := io.Copy(tmp, os.Stdin)
+	if n == 0 || err != nil {
+		return nil, err
+	}
+	f, err := sp.LoadPath(tmp.Name())
+	var fe *queue.FileError
+	if errors.As(err, &fe) {
+		fe.Path = "stdin"
+	}
+	return f, err
 }

@@ -171,6 +171,9 @@ func (p *printer) content(f *queue.File) error {
 	for {
 		line, err := in.ReadSlice('\n')
 		if len(line) > 0 {
+			if inHeader && fresh && strings.TrimRight(string(line), "\r\n") == "" {
+				inHeader = false // the empty line is the body's
+			}
 			if (inHeader && p.header || !inHeader && p.body) && at >= p.start {
 				if fresh {
 					p.prefix()
@@ -182,9 +185,6 @@ func (p *printer) content(f *queue.File) error {
 				if err == io.EOF {
 					p.w.WriteByte('\n')
 				}
-			}
-			if inHeader && fresh && strings.TrimRight(string(line), "\r\n") == "" {
-				inHeader = false
 			}
 			at += int64(len(line))
 			fresh = line[len(line)-1] == '\n'

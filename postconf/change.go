@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ func argument(a string) {
 // changeMain sets, comments out or removes parameters of main.cf.
 func (o *options) changeMain() {
 	var list []edit.Setting
+	var earlier []string // the arguments behind list
 	for _, a := range o.args {
 		argument(a)
 		s := edit.Setting{Name: strings.TrimSpace(a)}
@@ -40,7 +42,15 @@ func (o *options) changeMain() {
 		if o.change != 'e' && strings.ContainsAny(s.Name, "= \t") {
 			tool.Fatalf("-X or -# requires names without value: \"%s\"", a)
 		}
-		list = append(list, s)
+		if i := slices.IndexFunc(list, func(e edit.Setting) bool { return e.Name == s.Name }); i >= 0 {
+			if list[i] != s {
+				tool.Warningf("ignoring earlier request: %s", earlier[i])
+			}
+			list[i] = s
+			earlier[i] = a
+			continue
+		}
+		list, earlier = append(list, s), append(earlier, a)
 	}
 	err := edit.File(o.mainName, o.change == 'e', func(text string) (string, error) { return edit.Main(text, list), nil })
 	if err != nil {
@@ -91,7 +101,7 @@ func (o *options) masterChanges(c *config.Config, lines []mastercf.Line, a strin
 	}
 	p := readPattern(name, want)
 	if o.master == 'M' && o.change == 'e' {
-		return setEntry(&p, value)
+		return setEntry(c, &p, value)
 	}
 	var out []edit.Service
 	for i := range lines {
@@ -112,6 +122,8 @@ func (o *options) masterChanges(c *config.Config, lines []mastercf.Line, a strin
 			return nil, fmt.Errorf("-X goes with -M, with -P or with main.cf")
 		case o.master == 'F':
 			err = setField(c, l, p.items, value)
+		case o.change == 'e' && p.items == "*":
+			return nil, fmt.Errorf("-Pe needs the name of one parameter: \"%s\"", a)
 		case o.change == 'e':
 			setOption(l, p.items, value)
 		default:
@@ -132,7 +144,7 @@ func (o *options) masterChanges(c *config.Config, lines []mastercf.Line, a strin
 }
 
 // setEntry makes the change of -Me service/type=line.
-func setEntry(p *pattern, line string) ([]edit.Service, error) {
+func setEntry(c *config.Config, p *pattern, line string) ([]edit.Service, error) {
 	if p.service == "*" || p.typ == "*" {
 		return nil, fmt.Errorf("-Me needs the name of one service: \"%s\"", p.text)
 	}
@@ -143,7 +155,23 @@ func setEntry(p *pattern, line string) ([]edit.Service, error) {
 	if l.Field[0] != p.service || l.Field[1] != p.typ {
 		return nil, fmt.Errorf("mismatched service: \"%s\" and \"%s/%s\"", p.text, l.Field[0], l.Field[1])
 	}
+	if err := acceptable(c, &l); err != nil {
+		return nil, fmt.Errorf("%w: \"%s\"", err, line)
+	}
 	return []edit.Service{{Name: p.service, Type: p.typ, Line: formatEntry(&l, true)}}, nil
+}
+
+// acceptable says why master would refuse an entry.
+func acceptable(c *config.Config, l *mastercf.Line) error {
+	_, errs := mastercf.Parse("", strings.Join(append(l.Field[:], l.Args...), " ")+"\n", c)
+	for _, err := range errs {
+		var se *config.SyntaxError
+		if errors.As(err, &se) {
+			return errors.New(se.Text) // the position is none of a file
+		}
+		return err
+	}
+	return nil
 }
 
 // setField changes one field of an entry; the command's has its arguments.
@@ -160,12 +188,7 @@ func setField(c *config.Config, l *mastercf.Line, field, value string) error {
 			return fmt.Errorf("field \"%s\" needs one word: \"%s\"", field, value)
 		}
 		l.Field[i] = value
-		// The entry must be one that master accepts.
-		_, errs := mastercf.Parse("master.cf", strings.Join(append(l.Field[:], l.Args...), " ")+"\n", c)
-		for _, err := range errs {
-			return fmt.Errorf("invalid %s field \"%s\": %w", field, value, err)
-		}
-		return nil
+		return acceptable(c, l)
 	}
 	// Read it as the end of an entry.
 	n, err := mastercf.ParseLine(strings.Join(l.Field[:7], " ")+" "+value, config.Position{})
@@ -173,7 +196,7 @@ func setField(c *config.Config, l *mastercf.Line, field, value string) error {
 		return err
 	}
 	l.Field[7], l.Args = n.Field[7], n.Args
-	return nil
+	return acceptable(c, l)
 }
 
 // setOption sets -o name=value, in place of the last one of that name or

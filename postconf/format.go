@@ -82,21 +82,33 @@ func formatEntry(l *mastercf.Line, folded bool) string {
 		}
 		put(f)
 	}
+	return formatCommand(b.String(), l.Args, folded)
+}
+
+// formatCommand returns arguments after the text in front of them. Folded, each
+// -o option has a line of its own.
+func formatCommand(start string, args []string, folded bool) string {
+	var b strings.Builder
+	n := 0 // length of the current line
+	put := func(s string) { b.WriteString(s); n += len(s) }
+	put(start)
 	newLine := func() { b.WriteString("\n" + indent); n = len(indent) }
 	options, broken := true, false
-	for i := 0; i < len(l.Args); i++ {
-		a := l.Args[i]
+	for i := 0; i < len(args); i++ {
+		a := args[i]
 		isOption := options && strings.HasPrefix(a, "-") && a != "--"
 		options = isOption
-		if a == "-o" && isOption && i+1 < len(l.Args) {
+		if a == "-o" && isOption && i+1 < len(args) {
 			i++
-			a += " " + normalForm(l.Args[i])
+			a += " " + normalForm(args[i])
 		}
 		switch {
-		case folded && strings.HasPrefix(a, "-o") && isOption:
+		case !folded:
+			put(" ")
+		case strings.HasPrefix(a, "-o") && isOption:
 			newLine()
 			broken = true
-		case folded && (broken || n+1+len(a) >= lineLimit):
+		case broken || n+1+len(a) >= lineLimit:
 			newLine()
 			broken = false
 		default:

@@ -223,8 +223,7 @@ func parse(args []string) *options {
 
 // verify refuses combinations that make no sense.
 func (o *options) verify() {
-	if o.change == 0 && slices.ContainsFunc(o.args, func(a string) bool { return strings.Contains(a, "=") }) &&
-		o.what == 0 && !o.defaults && !o.explicit {
+	if o.change == 0 && o.what == 0 && slices.ContainsFunc(o.args, func(a string) bool { return strings.Contains(a, "=") }) {
 		o.change = 'e'
 	}
 	if o.defaults && o.explicit {
@@ -235,6 +234,12 @@ func (o *options) verify() {
 	}
 	if o.master != 0 && (o.defaults || o.explicit) {
 		tool.Fatalf("-M, -F and -P do not go with -d and -n")
+	}
+	if o.master == 'M' && (o.valuesOnly || o.namesOnly) {
+		tool.Fatalf("-M does not go with -h and -H")
+	}
+	if o.change != 0 && o.change != 'e' && slices.ContainsFunc(o.args, func(a string) bool { return strings.Contains(a, "=") }) {
+		tool.Fatalf("-X and -# take names without values")
 	}
 	if o.valuesOnly && o.namesOnly {
 		tool.Fatalf("specify one of -h and -H")

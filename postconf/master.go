@@ -118,18 +118,6 @@ func (o *options) value(c *config.Config, s string) string {
 	return v
 }
 
-// commandLine is the last field with the arguments.
-func commandLine(l *mastercf.Line) string {
-	words := []string{l.Field[7]}
-	for i, a := range l.Args {
-		if i > 0 && l.Args[i-1] == "-o" {
-			a = normalForm(a)
-		}
-		words = append(words, a)
-	}
-	return strings.Join(words, " ")
-}
-
 func (o *options) fields(c *config.Config, l *mastercf.Line, item string) (found bool) {
 	if item != "*" && !slices.Contains(mastercf.Fields[:], item) {
 		tool.Fatalf("unknown field name: %q", item)
@@ -141,7 +129,16 @@ func (o *options) fields(c *config.Config, l *mastercf.Line, item string) (found
 		}
 		v := x.Field[i]
 		if i == 7 {
-			v = commandLine(x)
+			if o.fold && !o.namesOnly {
+				start := l.Field[0] + "/" + l.Field[1] + "/" + name + " = "
+				if o.valuesOnly {
+					start = ""
+				}
+				o.out.WriteString(formatCommand(start+v, x.Args, true) + "\n")
+				found = true
+				continue
+			}
+			v = formatCommand(v, x.Args, false)
 		}
 		o.print(l.Field[0]+"/"+l.Field[1]+"/"+name, v)
 		found = true

@@ -68,7 +68,9 @@ func (o *options) list(c *config.Config, names *check.Names) []string {
 	}
 	if o.builtin {
 		for _, d := range params.All {
-			out = append(out, d.Decl().Name)
+			if class, _ := names.Class(d.Decl().Name); class == check.BuiltIn {
+				out = append(out, d.Decl().Name)
+			}
 		}
 	}
 	if o.service {

@@ -76,12 +76,13 @@ func main() {
 	fs.StringVar(&dir, "c", "", "")
 	fs.BoolVar(&report, "r", false, "")
 	fs.Bool("v", false, "")
-	if fs.Parse(os.Args[1:]) != nil || fs.NArg() > 0 {
+	if fs.Parse(command.SplitOptions(os.Args[1:], "c")) != nil || fs.NArg() > 0 {
 		t.Fatalf("usage: postdrop [-c config_dir] [-rv]")
 	}
 	// The user's umask must not keep pickup(8) from reading the file.
 	syscall.Umask(0o022)
 	cfg := loadConfig(t, dir)
+	t.OpenLog(cfg, t.Name)
 	uid := os.Getuid()
 	login := loginName(uid)
 	if err := authorized(cfg, uid, login); err != nil {

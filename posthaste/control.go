@@ -17,6 +17,7 @@ import (
 	"posthaste/pkg/instance"
 	"posthaste/pkg/lookup"
 	"posthaste/pkg/maillog"
+	"posthaste/pkg/masterlink"
 	"posthaste/pkg/params"
 )
 
@@ -140,6 +141,10 @@ func (c *control) end(pid int, sig syscall.Signal, patience time.Duration) {
 	syscall.Kill(pid, syscall.SIGKILL)
 }
 
+// reloadWait bounds how long reload waits for master, which may be slow to ask for
+// host names that its services listen on.
+const reloadWait = 20 * time.Second
+
 func (c *control) reload() {
 	pid := c.mustRun()
 	if bad := c.report(); bad > 0 {
@@ -147,9 +152,23 @@ func (c *control) reload() {
 		os.Exit(1)
 	}
 	c.log.Infof("refreshing the Posthaste mail system")
+	answer := filepath.Join(params.QueueDirectory.In(c.cfg), filepath.FromSlash(masterlink.ReloadFile))
+	os.Remove(answer)
 	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
 		tool.Fatalf("signal process %d: %v", pid, err)
 	}
+	// What only master finds out, such as a port that is taken, is an error here, too.
+	for end := time.Now().Add(reloadWait); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		b, err := os.ReadFile(answer)
+		switch {
+		case err != nil:
+		case string(b) == "ok":
+			return
+		default:
+			tool.Fatalf("not reloaded: %s", b) // master has logged it
+		}
+	}
+	tool.Warningf("process %d has not said whether it has reloaded: see the log", pid)
 }
 
 func (c *control) flush() {

@@ -13,7 +13,7 @@ import (
 
 // initInstance makes a private instance and compiles its tables.
 func initInstance(argv []string) {
-	fs := flag.NewFlagSet("posthaste init", flag.ExitOnError)
+	fs := flag.NewFlagSet("posthaste init", flag.ContinueOnError)
 	in := instance.Init{}
 	fs.StringVar(&in.Dir, "dir", "", "`directory` to make")
 	fs.StringVar(&in.Domain, "domain", "example.test", "mail `domain`")
@@ -28,9 +28,10 @@ func initInstance(argv []string) {
 		in.Users = append(in.Users, l...)
 		return err
 	})
-	fs.Parse(argv)
-	if in.Dir == "" || fs.NArg() > 0 {
-		fs.Usage()
+	if err := fs.Parse(argv); err != nil || in.Dir == "" || fs.NArg() > 0 {
+		if err == nil {
+			fs.Usage()
+		}
 		os.Exit(1)
 	}
 	self, err := os.Executable()

@@ -14,10 +14,13 @@
 // start-fg does the same and stays in the foreground, for containers and
 // process supervisors. stop lets sessions and deliveries finish for some
 // seconds; abort does not. reload makes the running system read its
-// configuration again without losing a session. status tells whether the
+// configuration again without losing a session, and fails if the running system
+// cannot use it; then it goes on with the old one. status tells whether the
 // system runs and what it has done with the mail it accepted. check reports
 // all mistakes of the configuration at once, each with file and line. flush
 // tries to deliver everything that is deferred.
+//
+// The options -v and -D of Postfix's control command are accepted and do nothing.
 //
 // init writes a complete private mail system into DIR, for an ordinary user:
 // configuration, tables, a self-signed certificate, mailboxes. It listens on
@@ -58,12 +61,16 @@ var tool = &command.Tool{Name: "posthaste"}
 
 func main() {
 	defer tool.Recover()
-	fs := flag.NewFlagSet("posthaste", flag.ExitOnError)
+	fs := flag.NewFlagSet("posthaste", flag.ContinueOnError)
 	fs.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	dir := fs.String("c", "", "configuration `directory`")
-	fs.Parse(os.Args[1:])
-	if fs.NArg() == 0 {
-		fmt.Fprint(os.Stderr, usage)
+	for _, o := range []string{"v", "D"} {
+		fs.Bool(o, false, "accepted for scripts made for Postfix")
+	}
+	if err := fs.Parse(os.Args[1:]); err != nil || fs.NArg() == 0 {
+		if err == nil {
+			fs.Usage()
+		}
 		os.Exit(1)
 	}
 	verb := fs.Arg(0)

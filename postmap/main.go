@@ -19,7 +19,7 @@
 //
 //	-b          with "-q -": standard input is a message; query its body lines
 //	-c dir      configuration directory, in place of $MAIL_CONFIG and the default
-//	-d key      delete a key; "-" reads keys from standard input
+//	-d key      delete a key from each table; "-" reads keys from standard input
 //	-f          do not fold keys to lower case
 //	-F          a value is a list of files; the index gets their content (base64),
 //	            and -q and -s print it
@@ -50,8 +50,9 @@
 //
 // # Diagnostics
 //
-// Lines that cannot be used are reported with file and line, and skipped. The
-// exit status is 1 after an error, and when -q or -d found nothing; else 0.
+// Lines that cannot be used are reported with file and line, and skipped. All
+// problems are reported on standard error and in the log. The exit status is 1
+// after an error, and when -q or -d found nothing; else 0.
 //
 // # Files
 //

@@ -38,7 +38,7 @@
 //
 // # Diagnostics
 //
-// Errors go to standard error. The exit status is 0, or 69 after any error.
+// Errors go to standard error and to the log. The exit status is 0, or 69 after any error.
 package main
 
 import (
@@ -49,6 +49,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"unicode"
 
 	"posthaste/pkg/command"
 	"posthaste/pkg/config"
@@ -84,7 +86,16 @@ func main() {
 	if modes != 1 {
 		t.Fatalf("%s", usage)
 	}
+	fs.Visit(func(f *flag.Flag) {
+		switch {
+		case f.Name == "i" && !plain(*id, ""):
+			t.Fatalf("cannot flush queue ID - invalid name: %.100q", *id)
+		case f.Name == "s" && !plain(*site, ".-[]:"):
+			t.Fatalf("cannot flush mail queue - invalid destination: %.100q", *site)
+		}
+	})
 	cfg := t.UserConfig(*dir)
+	t.OpenLog(cfg, t.Name)
 	spool := params.QueueDirectory.In(cfg)
 	var err error
 	if *list || *asJSON {
@@ -105,6 +116,14 @@ func main() {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
+}
+
+// plain tells whether s is made of letters, digits and the characters of more.
+// Only qmgr knows whether there is such a message or site.
+func plain(s, more string) bool {
+	return s != "" && strings.IndexFunc(s, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(more, r)
+	}) < 0
 }
 
 // request asks qmgr for something.

@@ -43,8 +43,9 @@
 //
 // # Diagnostics
 //
-// What is done with each message is logged; totals go to standard error and to
-// the log. A queue ID that does not exist is not an error.
+// What is done with each message is logged, and told on standard error unless
+// it was named by ALL; totals go to both. A queue ID that does not exist is not
+// an error.
 package main
 
 import (
@@ -103,6 +104,7 @@ func main() {
 		only[q] = true
 	}
 	cfg := t.Config(*dir)
+	t.OpenLog(cfg, t.Name)
 	s, err := open(cfg, only)
 	if err != nil {
 		t.Fatalf("%v", err)
@@ -120,7 +122,7 @@ func main() {
 			}
 			n += k
 		}
-		if len(*args[a.option]) > 0 && n > 0 {
+		if len(*args[a.option]) > 0 {
 			s.total(a.past, n, "message")
 		}
 	}
@@ -217,19 +219,24 @@ func (s *super) each(a *action, arg string, in io.Reader) (n int, err error) {
 		sc := bufio.NewScanner(in)
 		for sc.Scan() {
 			id := sc.Text()
-			if !queue.ValidID(id) {
-				s.warn("bad mail queue id: %.60q", id)
-				continue
-			}
-			n += s.one(a, id)
+			n += s.named(a, id)
 		}
 		return n, sc.Err()
 	}
-	if !queue.ValidID(arg) {
-		s.warn("bad mail queue id: %.60q", arg)
-		return 0, nil
+	return s.named(a, arg), nil
+}
+
+// named does a for one message that was named, and says so.
+func (s *super) named(a *action, id string) int {
+	if !queue.ValidID(id) {
+		s.warn("bad mail queue id: %.60q", id)
+		return 0
 	}
-	return s.one(a, arg), nil
+	n := s.one(a, id)
+	if n > 0 {
+		fmt.Fprintf(s.err, "postsuper: %s: %s\n", id, a.line)
+	}
+	return n
 }
 
 // queues are those in which a looks for messages.

@@ -141,8 +141,9 @@ func TestAllAndStandardInput(t *testing.T) {
 		t.Errorf("-d of a path = %d, want 0", n)
 	}
 	s.total("Deleted", 2, "message")
-	if got := s.err.(*bytes.Buffer).String(); got != "postsuper: Deleted: 2 messages\n" {
-		t.Errorf("total %q", got)
+	want := "postsuper: " + a + ": removed\npostsuper: " + c + ": removed\npostsuper: Deleted: 2 messages\n"
+	if got := s.err.(*bytes.Buffer).String(); got != want {
+		t.Errorf("standard error %q, want %q", got, want)
 	}
 }
 

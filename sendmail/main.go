@@ -31,10 +31,11 @@
 //	-G                gateway submission: headers are not completed
 //	-h N, -L TAG, -m, -n, -o7, -o8, -om, -oX..., -U, -X FILE  ignored
 //	-i, -oi           a line with only a dot is text
-//	-N DSN            never, or a list of success, failure, delay
+//	-N DSN            never, or a list of success, failure, delay; other values
+//	                  are reported and ignored, and so they are with -R
 //	-O OPTION=VALUE   smtputf8=yes and requiretls=yes count; others are ignored
 //	-oA[TYPE:]FILE    alias database for -I
-//	-q                flush the queue; -q TIME is ignored
+//	-q                flush the queue; -q TIME does nothing
 //	-qI ID            try one message now
 //	-qR SITE          try the mail for a site now
 //	-R full|hdrs      what of the message a report returns
@@ -53,7 +54,7 @@
 // # Diagnostics
 //
 // Exit status 0: the message is in maildrop. 75: something was wrong, whatever
-// it was; standard error says what. 1: there is no configuration. Programs that
+// it was; standard error and the log say what. 1: there is no configuration. Programs that
 // are started in sendmail's place return their own status.
 package main
 
@@ -81,17 +82,20 @@ func main() {
 	t := &command.Tool{Name: name}
 	defer t.Recover()
 	o, err := parse(name, os.Args[1:])
+	// Without a configuration the status is 1. With one, even a wrong option is a 75.
+	cfg := t.Config(o.config)
+	t.OpenLog(cfg, "sendmail") // whatever its name is
+	t.Status = command.ExTempFail
 	if err != nil {
-		// Postfix reads the configuration first, so that even this is a 75.
-		t.Status = command.ExTempFail
 		t.Fatalf("%v", err)
 	}
-	cfg := t.Config(o.config)
-	t.Status = command.ExTempFail
+	for _, w := range o.warnings {
+		t.Warningf("%s", w)
+	}
 	switch o.mode {
 	case modeNothing:
 	case modeMail:
-		if err := submit(cfg, o); err != nil {
+		if err := submit(t, cfg, o); err != nil {
 			t.Fatalf("%v", err)
 		}
 	default:
@@ -138,8 +142,8 @@ func become(cfg *config.Config, o *options) error {
 }
 
 // submit reads a message and gives it to postdrop.
-func submit(cfg *config.Config, o *options) error {
-	m, err := envelopeOf(o)
+func submit(t *command.Tool, cfg *config.Config, o *options) error {
+	m, err := envelopeOf(t, o)
 	if err != nil {
 		return err
 	}
@@ -164,7 +168,10 @@ func submit(cfg *config.Config, o *options) error {
 		m.SMTPUTF8 = m.SMTPUTF8 || !address.IsASCII(a)
 	}
 	if len(rcpts) == 0 {
-		return fmt.Errorf("Recipient addresses must be specified on the command line or via the -t option")
+		if o.extract {
+			return fmt.Errorf("%s: no recipient addresses found in message header", caller())
+		}
+		return fmt.Errorf("%s: Recipient addresses must be specified on the command line or via the -t option", caller())
 	}
 	path := filepath.Join(params.CommandDirectory.In(cfg), "postdrop")
 	argv := []string{"-r"}
@@ -205,28 +212,42 @@ func submit(cfg *config.Config, o *options) error {
 }
 
 // envelopeOf makes the envelope that the options ask for.
-func envelopeOf(o *options) (*envelope.Message, error) {
+func envelopeOf(t *command.Tool, o *options) (*envelope.Message, error) {
 	m := &envelope.Message{Envid: o.envid, Ret: o.ret, Body: o.body, SMTPUTF8: o.utf8, Local: !o.gateway, Verbose: o.verbose > 0, VerifyOnly: o.verifyOnly, Origin: "pickup"}
 	u, err := user.LookupId(strconv.Itoa(os.Getuid()))
 	switch {
 	case o.senderSet:
-		s, err := parseAddress(o.sender)
-		if err != nil {
-			return nil, fmt.Errorf("-f: %w", err)
+		if o.sender != "" && o.sender != "<>" { // both are the null sender
+			l := address.ExtractList([]byte(o.sender))
+			if len(l) == 0 {
+				return nil, fmt.Errorf("-f option specified malformed sender: %s", o.sender)
+			}
+			if len(l) > 1 {
+				t.Warningf("-f option specified malformed sender: %s", o.sender)
+			}
+			m.Sender = l[0]
 		}
-		m.Sender = s
 	case err != nil:
 		return nil, fmt.Errorf("no login name found for user ID %d", os.Getuid())
 	default:
 		m.Sender = login(u)
 	}
-	if m.FullName = o.fullName; m.FullName == "" {
+	if m.FullName = o.fullName; !o.fullNameSet {
 		if m.FullName = os.Getenv("NAME"); m.FullName == "" && err == nil {
 			m.FullName = strings.ReplaceAll(u.Name, "&", capital(u.Username))
 		}
 	}
 	m.SMTPUTF8 = m.SMTPUTF8 || !address.IsASCII(m.Sender)
 	return m, m.Validate()
+}
+
+// caller names the user in messages that the log has, too.
+func caller() string {
+	name := "unknown"
+	if u, err := user.LookupId(strconv.Itoa(os.Getuid())); err == nil {
+		name = u.Username
+	}
+	return fmt.Sprintf("%s(%d)", name, os.Getuid())
 }
 
 // login is the user's name: what the environment says if that is the same user.
@@ -246,19 +267,6 @@ func capital(s string) string {
 		return s
 	}
 	return strings.ToUpper(s[:1]) + s[1:]
-}
-
-// parseAddress reads an address of the command line: with or without angle
-// brackets, in any form that a header may have. "" and "<>" are null.
-func parseAddress(s string) (string, error) {
-	if s == "" || s == "<>" {
-		return "", nil
-	}
-	l := address.ExtractList([]byte(s))
-	if len(l) != 1 {
-		return "", fmt.Errorf("bad address %q", s)
-	}
-	return l[0], nil
 }
 
 // recipients reads the addresses of the command line; one argument may be a

@@ -25,23 +25,26 @@ const (
 
 // options are the parsed command line.
 type options struct {
-	mode       mode
-	config     string // directory
-	sender     string
-	senderSet  bool
-	fullName   string
-	dots       bool // a line with only a dot is text
-	extract    bool
-	notify     envelope.Notify
-	ret, envid string
-	body       string
-	gateway    bool
-	utf8       bool
-	verifyOnly bool
-	verbose    int
-	flush      string
-	aliases    []string
-	rcpts      []string
+	mode        mode
+	config      string // directory
+	sender      string
+	senderSet   bool
+	fullName    string
+	fullNameSet bool
+	dots        bool // a line with only a dot is text
+	extract     bool
+	notify      envelope.Notify
+	ret, envid  string
+	body        string
+	gateway     bool
+	utf8        bool
+	verifyOnly  bool
+	verbose     int
+	interval    bool // -q TIME
+	flush       string
+	aliases     []string
+	rcpts       []string
+	warnings    []string // what is wrong with options that do not matter
 }
 
 // Letters that take an argument, and that do not.
@@ -60,6 +63,14 @@ func parse(name string, args []string) (*options, error) {
 	case "newaliases":
 		o.mode = modeAliases
 	}
+	// Parsing goes on after a mistake, since -C may follow, which says where
+	// the log is.
+	var bad error
+	mistake := func(err error) {
+		if bad == nil {
+			bad = err
+		}
+	}
 	i := 0
 	for ; i < len(args); i++ {
 		a := args[i]
@@ -74,32 +85,31 @@ func parse(name string, args []string) (*options, error) {
 			o.mode = modeFlush
 			continue
 		}
+	letters:
 		for j := 1; j < len(a); j++ {
 			c := a[j]
-			if strings.IndexByte(withoutArg, c) >= 0 {
-				if err := o.letter(c, ""); err != nil {
-					return nil, err
+			switch {
+			case strings.IndexByte(withoutArg, c) >= 0:
+				mistake(o.letter(c, ""))
+			case strings.IndexByte(withArg, c) < 0:
+				mistake(fmt.Errorf("usage: %s [options]: unknown option -%c", name, c))
+			default:
+				v := a[j+1:]
+				if v == "" {
+					if i++; i >= len(args) {
+						mistake(fmt.Errorf("usage: %s [options]: option -%c needs an argument", name, c))
+						break letters
+					}
+					v = args[i]
 				}
-				continue
+				mistake(o.letter(c, v))
+				break letters
 			}
-			if strings.IndexByte(withArg, c) < 0 {
-				return nil, fmt.Errorf("usage: %s [options]: unknown option -%c", name, c)
-			}
-			v := a[j+1:]
-			if v == "" {
-				if i++; i >= len(args) {
-					return nil, fmt.Errorf("usage: %s [options]: option -%c needs an argument", name, c)
-				}
-				v = args[i]
-			}
-			if err := o.letter(c, v); err != nil {
-				return nil, err
-			}
-			break
 		}
 	}
-	o.rcpts = args[i:]
-	return o, o.check()
+	o.rcpts = args[min(i, len(args)):]
+	mistake(o.check())
+	return o, bad
 }
 
 // check refuses combinations that make no sense.
@@ -116,8 +126,15 @@ func (o *options) check() error {
 			return fmt.Errorf("-v option cannot be used with -bv")
 		}
 	}
-	if (o.mode == modeSMTP || o.mode == modeDaemon) && o.extract {
+	what, other := map[mode]string{modeList: "display queue", modeAliases: "alias initialization", modeSMTP: "stand-alone", modeDaemon: "daemon",
+		modeFlush: "flush queue", modeFlushID: "flush queue", modeFlushSite: "flush queue"}[o.mode]
+	switch {
+	case other && len(o.rcpts) > 0:
+		return fmt.Errorf("%s mode requires no recipient", what)
+	case other && o.extract:
 		return fmt.Errorf("-t option can be used only in delivery mode")
+	case o.mode == modeMail && o.interval && len(o.rcpts) == 0 && !o.extract:
+		o.mode = modeNothing // the queue manager has its own interval
 	}
 	return nil
 }
@@ -136,13 +153,13 @@ func (o *options) letter(c byte, v string) error {
 			o.config = filepath.Dir(v)
 		}
 	case 'F':
-		o.fullName = v
+		o.fullName, o.fullNameSet = v, true
 	case 'G':
 		o.gateway = true
 	case 'I':
 		o.mode = modeAliases
 	case 'N':
-		return o.setNotify(v)
+		o.setNotify(v)
 	case 'O':
 		name, val, _ := strings.Cut(v, "=")
 		if strings.EqualFold(name, "smtputf8") {
@@ -155,7 +172,7 @@ func (o *options) letter(c byte, v string) error {
 		case "hdrs":
 			o.ret = "HDRS"
 		default:
-			return fmt.Errorf("-R option needs full or hdrs")
+			o.warnings = append(o.warnings, "bad -R option value -- ignored")
 		}
 	case 'V':
 		o.envid = v
@@ -173,7 +190,9 @@ func (o *options) letter(c byte, v string) error {
 		switch {
 		case v == "i":
 			o.dots = true
-		case strings.HasPrefix(v, "A") && len(v) > 1:
+		case v == "A":
+			return fmt.Errorf("-oA requires pathname")
+		case v[0] == 'A':
 			o.aliases = append(o.aliases, v[1:])
 		}
 	case 'q':
@@ -188,6 +207,7 @@ func (o *options) letter(c byte, v string) error {
 			if v[0] < '0' || v[0] > '9' {
 				return fmt.Errorf("-q%s is not implemented", v)
 			}
+			o.interval = true
 		}
 		if (v[0] == 'I' || v[0] == 'R') && o.flush == "" {
 			return fmt.Errorf("-q%c needs a value", v[0])
@@ -222,7 +242,9 @@ func (o *options) setMode(v string) error {
 	return nil
 }
 
-func (o *options) setNotify(v string) error {
+// setNotify reads the value of -N. A bad one costs the reports that were wanted,
+// but not the mail.
+func (o *options) setNotify(v string) {
 	var n envelope.Notify
 	for _, w := range strings.FieldsFunc(strings.ToLower(v), func(r rune) bool { return r == ',' || r == ' ' }) {
 		switch w {
@@ -235,12 +257,16 @@ func (o *options) setNotify(v string) error {
 		case "delay":
 			n |= envelope.NotifyDelay
 		default:
-			return fmt.Errorf("bad -N option value -- specify never, or a list of success, failure, delay")
+			o.warnings = append(o.warnings, fmt.Sprintf("unknown DSN NOTIFY command value %q in %q", w, v))
+			n = 0
+		}
+		if n == 0 {
+			break
 		}
 	}
 	if n == 0 || n&envelope.NotifyNever != 0 && n != envelope.NotifyNever {
-		return fmt.Errorf("bad -N option value -- specify never, or a list of success, failure, delay")
+		o.warnings = append(o.warnings, "bad -N option value -- ignored")
+		return
 	}
 	o.notify = n
-	return nil
 }

@@ -92,11 +92,11 @@ func TestOptions(t *testing.T) {
 		{"sendmail", "-t -oi -f a@b.test", options{extract: true, dots: true, sender: "a@b.test", senderSet: true}, ""},
 		{"sendmail", "-itv x@y.test -t", options{dots: true, extract: true, verbose: 1, rcpts: []string{"x@y.test", "-t"}}, ""},
 		{"sendmail", "-fa@b.test -- -x@y.test", options{sender: "a@b.test", senderSet: true, rcpts: []string{"-x@y.test"}}, ""},
-		{"sendmail", "-F Name -N success,delay -R hdrs -V env1 -B 8bitmime u", options{fullName: "Name", notify: envelope.NotifySuccess | envelope.NotifyDelay, ret: "HDRS", envid: "env1", body: "8BITMIME", rcpts: []string{"u"}}, ""},
+		{"sendmail", "-F Name -N success,delay -R hdrs -V env1 -B 8bitmime u", options{fullName: "Name", fullNameSet: true, notify: envelope.NotifySuccess | envelope.NotifyDelay, ret: "HDRS", envid: "env1", body: "8BITMIME", rcpts: []string{"u"}}, ""},
 		{"sendmail", "-Am -Ac -bm -em -h 5 -om -o7 -os -oem -m -n -U -Ltag -X /tmp/log u", options{rcpts: []string{"u"}}, ""},
 		{"sendmail", "-G -O smtputf8=yes -O DeliveryMode=b u", options{gateway: true, utf8: true, rcpts: []string{"u"}}, ""},
 		{"sendmail", "-q", options{mode: modeFlush}, ""},
-		{"sendmail", "-q15m u", options{rcpts: []string{"u"}}, ""},
+		{"sendmail", "-q15m u", options{interval: true, rcpts: []string{"u"}}, ""},
 		{"sendmail", "-qIabc", options{mode: modeFlushID, flush: "abc"}, ""},
 		{"sendmail", "-qRx.test", options{mode: modeFlushSite, flush: "x.test"}, ""},
 		{"sendmail", "-qSx", options{}, "not implemented"},
@@ -108,10 +108,15 @@ func TestOptions(t *testing.T) {
 		{"sendmail", "-bv u", options{verifyOnly: true, rcpts: []string{"u"}}, ""},
 		{"sendmail", "-bv -t", options{}, "-t option"},
 		{"sendmail", "-bv -N never u", options{}, "-N option"},
-		{"sendmail", "-N maybe", options{}, "bad -N"},
-		{"sendmail", "-N never,success", options{}, "bad -N"},
+		{"sendmail", "-N maybe u", options{rcpts: []string{"u"}, warnings: []string{`unknown DSN NOTIFY command value "maybe" in "maybe"`, "bad -N option value -- ignored"}}, ""},
+		{"sendmail", "-N never,success u", options{rcpts: []string{"u"}, warnings: []string{"bad -N option value -- ignored"}}, ""},
 		{"sendmail", "-B 9BIT", options{}, "-B"},
-		{"sendmail", "-R some", options{}, "-R"},
+		{"sendmail", "-R some u", options{rcpts: []string{"u"}, warnings: []string{"bad -R option value -- ignored"}}, ""},
+		{"sendmail", "-oA u", options{}, "-oA requires pathname"},
+		{"sendmail", "-q u", options{}, "flush queue mode requires no recipient"},
+		{"sendmail", "-q1h", options{mode: modeNothing, interval: true}, ""},
+		{"sendmail", "-bs -t", options{}, "-t option"},
+		{"mailq", "u", options{}, "display queue mode requires no recipient"},
 		{"sendmail", "-bz", options{}, "unsupported: -bz"},
 		{"sendmail", "-Z", options{}, "unknown option -Z"},
 		{"sendmail", "-f", options{}, "needs an argument"},
@@ -185,9 +190,13 @@ func TestSubmit(t *testing.T) {
 		{"gateway", []string{"-G", "a@x.test"}, "", 0, "", []string{"a@x.test"}, "", func(m *envelope.Message) bool { return !m.Local && m.Sender != "" }},
 		{"verbose", []string{"-v", "-f", "q@x.test", "a@x.test"}, "", 0, "Mail Delivery Status Report will be mailed to <q@x.test>.", []string{"a@x.test"}, "", func(m *envelope.Message) bool { return m.Verbose }},
 		{"verify", []string{"-bv", "a@x.test"}, "not read", 0, "Mail Delivery Status Report", []string{"a@x.test"}, "Subject: probe\r\n\r\nprobe\r\n", func(m *envelope.Message) bool { return m.VerifyOnly }},
-		{"nobody", []string{"-t"}, "Subject: x\n", 75, "Recipient addresses must be specified", nil, "", nil},
+		{"no name", []string{"-F", "", "a@x.test"}, "", 0, "", []string{"a@x.test"}, "", func(m *envelope.Message) bool { return m.FullName == "" }},
+		{"two senders", []string{"-f", "a@x.test, b@x.test", "a@x.test"}, "", 0, "-f option specified malformed sender", []string{"a@x.test"}, "", func(m *envelope.Message) bool { return m.Sender == "a@x.test" }},
+		{"bad -N and -R", []string{"-N", "maybe", "-R", "some", "a@x.test"}, "", 0, "warning: bad -R option value -- ignored", []string{"a@x.test"}, "", func(m *envelope.Message) bool { return m.Ret == "" }},
+		{"nobody in the header", []string{"-t"}, "Subject: x\n", 75, "no recipient addresses found in message header", nil, "", nil},
+		{"nobody", nil, "Subject: x\n", 75, "Recipient addresses must be specified", nil, "", nil},
 		{"bad option", []string{"-Z"}, "", 75, "unknown option", nil, "", nil},
-		{"bad sender", []string{"-f", "a b c", "a@x.test"}, "", 75, "bad address", nil, "", nil},
+		{"bad sender", []string{"-f", "(x)", "a@x.test"}, "", 75, "malformed sender", nil, "", nil},
 		{"too big", []string{"a@x.test"}, strings.Repeat("x", 1_100_000), 75, "message file too big", nil, "", nil},
 	} {
 		cmd := exec.Command(filepath.Join(bin, "sendmail"), append([]string{"-C", etc}, tc.args...)...)
@@ -228,6 +237,34 @@ func TestSubmit(t *testing.T) {
 		})
 		if want := min(len(tc.rcpts), 1); n != want {
 			t.Errorf("%s: %d files in maildrop, want %d", tc.name, n, want)
+		}
+	}
+}
+
+// TestProblemsAreLogged looks for what went wrong in the mail log: the standard
+// error of programs that send mail is often lost.
+func TestProblemsAreLogged(t *testing.T) {
+	bin, etc, _ := instance(t)
+	log := filepath.Join(t.TempDir(), "log")
+	f, err := os.OpenFile(filepath.Join(etc, "main.cf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.WriteString("maillog_file = " + log + "\n")
+	f.Close()
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-C", etc}, "]: fatal: root(0): Recipient addresses must be specified"},
+		{[]string{"-Z", "-C", etc, "a@x.test"}, "]: fatal: usage: sendmail [options]: unknown option -Z\n"},
+		{[]string{"-C", etc, "-R", "some", "a@x.test"}, "postfix/sendmail["},
+	} {
+		exec.Command(filepath.Join(bin, "sendmail"), tc.args...).Run()
+		b, _ := os.ReadFile(log)
+		want := strings.Replace(tc.want, "root(0)", caller(), 1)
+		if !strings.Contains(string(b), want) {
+			t.Errorf("%q: the log lacks %q:\n%s", tc.args, want, b)
 		}
 	}
 }

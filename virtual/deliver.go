@@ -341,7 +341,7 @@ func (d *dispatcher) one(ctx context.Context, j *delivery.Job, r *envelope.Recip
 		return misconfigured("%v", err)
 	}
 	if !ok {
-		return "", dsncode.New("5.1.1", "User unknown in virtual mailbox table")
+		return "", dsncode.New("5.1.1", "unknown user: \"%s\"", address.Fold(r.Address))
 	}
 	path := d.base + "/" + v
 	if strings.Contains("/"+v+"/", "/../") || strings.ContainsAny(v, "\x00\n") {

@@ -31,9 +31,8 @@
 // # Diagnostics
 //
 // Each recipient gets a line with "to=" in the log: "delivered to maildir",
-// "delivered to mailbox", "User unknown in virtual mailbox table", or the
-// trouble. Mistakes in the configuration are logged as warnings and put mail off
-// (4.3.5).
+// "delivered to mailbox", "unknown user: ...", or the trouble. Mistakes in the
+// configuration are logged as warnings and put mail off (4.3.5).
 package main
 
 import (

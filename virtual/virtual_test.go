@@ -68,7 +68,7 @@ func TestVirtual(t *testing.T) {
 	a.Want(a.One(simple, "Anna+ext@V.test"), envelope.Sent, "2.0.0", "delivered to maildir")
 	a.Want(a.One(simple, "bert@v.test"), envelope.Sent, "2.0.0", "delivered to mailbox")
 	a.Want(a.One(simple, "any.one@w.test"), envelope.Sent, "2.0.0", "delivered to maildir")
-	a.Want(a.One(simple, "zoe@v.test"), envelope.Bounced, "5.1.1", "User unknown in virtual mailbox table")
+	a.Want(a.One(simple, "Zoe@v.test"), envelope.Bounced, "5.1.1", "unknown user: \"zoe@v.test\"")
 	a.Want(a.One(simple, "up@v.test"), envelope.Deferred, "4.3.5", "mail system configuration error")
 	a.Want(a.One(simple, "up2@v.test"), envelope.Deferred, "4.3.5", "mail system configuration error")
 	l, _ := filepath.Glob(a.Dir + "/vmail/anna/new/*")

@@ -114,6 +114,16 @@ func TestProblems(t *testing.T) {
 		{"good transport", "mailbox_transport = lmtp:unix:/x\nrelay_transport=relay", "lmtp unix - - n - - smtp", ""},
 		{"content filter of a service", "", "26 inet n - n - - smtpd -o content_filter=scan:[127.0.0.1]:10024", "error: @/master.cf, line 13: content_filter: there is no service scan/unix"},
 
+		{"setting cut short", "", "26 inet n - n - - smtpd -o smtpd_relay_restrictions=permit_mynetworks, reject", "error: @/master.cf, line 13: service 26: unexpected command-line argument: reject (a setting with blanks needs braces: -o { name = value })"},
+		{"setting in braces", "", "26 inet n - n - - smtpd -v -o { smtpd_relay_restrictions = permit_mynetworks, reject } -D", ""},
+		{"datagram service", "", "x unix-dgram - - n - - smtpd", "error: @/master.cf, line 13: service x: type unix-dgram is not supported"},
+		{"log service", "", "postlog unix-dgram n - n - 1 postlogd", "service postlog (postlogd) is built in"},
+		{"fifo", "", "x fifo n - n 60 1 smtpd", "note: @/master.cf, line 13: service x: type fifo means a socket here"},
+		{"pipe without a command", "", "scan unix - n n - - pipe flags=Rq user=nobody", "error: @/master.cf, line 13: service scan: missing argv= command-line attribute"},
+		{"pipe with a bad flag", "", "scan unix - n n - - pipe\n  flags=RZ user=nobody argv=/bin/scan", "error: @/master.cf, line 13: service scan: unknown flag: Z"},
+		{"pipe with a bad macro", "", "scan unix - n n - - pipe user=nobody argv=/bin/scan -f ${sendr}", `service scan: argv: unknown macro name "sendr" in "${sendr}"`},
+		{"pipe", "", "scan unix - n n - - pipe flags=DRXhu user=nobody argv=/bin/scan -f ${sender} -- ${user} {two words}", ""},
+
 		{"word of a vocabulary", "smtp_tls_security_level = encrpyt", "", `error: @/main.cf, line 6: smtp_tls_security_level: unknown value "encrpyt": one of none, may,`},
 		{"suggested word", "inet_protocols = ipv4, ivp6", "", `(did you mean "ipv6"?)`},
 		{"empty word", "smtpd_tls_security_level =", "", ""},

@@ -60,11 +60,15 @@ func NewNames(c *config.Config, lines []mastercf.Line, entries []mastercf.Entry)
 // Class returns the class of a name, and the declaration that its value must
 // keep to, if there is one.
 func (n *Names) Class(name string) (Class, config.Declared) {
+	service := n.service(name)
 	if d, ok := n.cfg.Declared(name); ok {
+		if service != nil {
+			return Service, d // with a default of its own
+		}
 		return BuiltIn, d
 	}
-	if d := n.service(name); d != nil {
-		return Service, d
+	if service != nil {
+		return Service, service
 	}
 	if n.mention[name] || n.tableParameter(name) {
 		return User, nil
@@ -85,7 +89,7 @@ func (n *Names) UserNames() []string {
 }
 
 // ServiceNames returns the names of all parameters that are made of the names
-// of services that deliver mail, sorted, but not those that are declared.
+// of services that deliver mail, sorted.
 func (n *Names) ServiceNames() []string {
 	var out []string
 	for _, l := range n.lines {
@@ -103,7 +107,6 @@ func (n *Names) ServiceNames() []string {
 			out = append(out, l.Field[0]+"_time_limit")
 		}
 	}
-	out = slices.DeleteFunc(out, func(name string) bool { _, ok := n.cfg.Declared(name); return ok })
 	slices.Sort(out)
 	return slices.Compact(out)
 }

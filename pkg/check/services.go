@@ -8,6 +8,8 @@ import (
 
 	"posthaste/pkg/config"
 	"posthaste/pkg/mastercf"
+	"posthaste/pkg/pipeargs"
+	"posthaste/pkg/userdb"
 )
 
 // builtIn says of Postfix's programs that have no process here who does
@@ -41,10 +43,27 @@ func BuiltInService(service, command string) (why string, ok bool) {
 	return why, ok
 }
 
+// takesArgs are the programs whose commands have arguments other than options.
+var takesArgs = []string{"pipe", "login", "spawn"}
+
 // entry checks one service: its program, its -o settings, and for an SMTP
 // server that it does not relay for everybody.
 func (k *checker) entry(e *mastercf.Entry) {
 	k.command(e)
+	if _, ok := BuiltInService(e.Name, e.Command); !ok {
+		switch e.Type {
+		case "unix-dgram":
+			k.add(e.Pos, Error, "service %s: type unix-dgram is not supported", e.Name)
+		case "fifo":
+			k.add(e.Pos, Note, "service %s: type fifo means a socket here, as unix does", e.Name)
+		}
+	}
+	if len(e.Rest) > 0 && !slices.Contains(takesArgs, e.Command) {
+		k.add(e.Pos, Error, "service %s: unexpected command-line argument: %s (a setting with blanks needs braces: -o { name = value })", e.Name, e.Rest[0])
+	}
+	if e.Command == "pipe" {
+		k.pipe(e)
+	}
 	c := e.Config(k.cfg)
 	done := map[string]bool{}
 	for _, o := range slices.Backward(e.Overrides) { // the last one counts
@@ -55,6 +74,24 @@ func (k *checker) entry(e *mastercf.Entry) {
 	}
 	if e.Command == "smtpd" {
 		k.relayControl(e, c)
+	}
+}
+
+// pipe checks what an entry tells pipe(8) to run. A user who is missing is
+// no mistake: stock configurations have entries for programs that most hosts lack.
+func (k *checker) pipe(e *mastercf.Entry) {
+	a, err := pipeargs.Parse(e.Rest)
+	if err != nil {
+		k.add(e.Pos, Error, "service %s: %v", e.Name, err)
+		return
+	}
+	if os.Geteuid() != 0 {
+		return // commands run as the user who runs everything
+	}
+	if u, err := userdb.New("", "").Lookup(a.User); err == nil && u == nil {
+		k.add(e.Pos, Note, "service %s: there is no user %s: mail for this service waits", e.Name, a.User)
+	} else if u != nil && u.UID == 0 {
+		k.add(e.Pos, Error, "service %s: user= specifies root privileges", e.Name)
 	}
 }
 

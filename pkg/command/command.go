@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"posthaste/pkg/config"
+	"posthaste/pkg/maillog"
 	"posthaste/pkg/params"
 )
 
@@ -27,16 +28,19 @@ const (
 type Tool struct {
 	Name   string
 	Status int // exit status of Fatalf; 0 means 1
+	log    *maillog.Logger
 }
 
 // Warningf prints "NAME: warning: text" to standard error.
 func (t *Tool) Warningf(format string, a ...any) {
 	fmt.Fprintf(os.Stderr, "%s: warning: %s\n", t.Name, fmt.Sprintf(format, a...))
+	t.log.Warningf(format, a...)
 }
 
 // Fatalf prints "NAME: fatal: text" to standard error and exits.
 func (t *Tool) Fatalf(format string, a ...any) {
 	fmt.Fprintf(os.Stderr, "%s: fatal: %s\n", t.Name, fmt.Sprintf(format, a...))
+	t.log.Fatalf(format, a...)
 	if t.Status != 0 {
 		os.Exit(t.Status)
 	}
@@ -51,6 +55,12 @@ func (t *Tool) Config(dir string) *config.Config {
 		t.Fatalf("%v", err)
 	}
 	return c
+}
+
+// OpenLog makes problems go to the mail log, too, under the name of program: for
+// tools that other programs start, whose standard error nobody reads.
+func (t *Tool) OpenLog(c *config.Config, program string) {
+	t.log = maillog.New(params.SyslogName.In(c)+"/"+program, maillog.OpenSink(c, program))
 }
 
 // Recover turns the panic of a bad parameter value into Fatalf; defer it in

@@ -217,7 +217,7 @@ func (e *expander) function(dst []byte, name, arg string) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	ascii, err := domainToASCII(string(text))
+	ascii, err := DomainToASCII(string(text))
 	return append(dst, ascii...), err
 }
 

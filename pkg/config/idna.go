@@ -6,12 +6,12 @@ import (
 	"unicode/utf8"
 )
 
-// domainToASCII returns a domain with each label that is not ASCII in its
+// DomainToASCII returns a domain with each label that is not ASCII in its
 // A-label form (RFC 5891), lower-cased first. Labels are taken to be in
 // normal form C otherwise, as they are in what keyboards produce; the full
 // tables of UTS 46 would cost every program more than the rest of this
 // package.
-func domainToASCII(domain string) (string, error) {
+func DomainToASCII(domain string) (string, error) {
 	if !utf8.ValidString(domain) {
 		return "", fmt.Errorf("domain %q is not UTF-8", excerpt(domain))
 	}

@@ -16,7 +16,11 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
+	"posthaste/pkg/address"
+	"posthaste/pkg/config"
 	"posthaste/pkg/privs"
 )
 
@@ -64,6 +68,8 @@ type Init struct {
 	BinDir   string // where the programs are
 	// Hash makes an entry of the password file from a password.
 	Hash func(password string) (string, error)
+
+	host string // mail.Domain, in ASCII: greetings and certificates have no other names
 }
 
 // privateBase is the first user ID of a private instance that root makes: such
@@ -90,8 +96,25 @@ func (in *Init) Write() error {
 	if in.PortBase < 1 || in.PortBase > 60000 {
 		return fmt.Errorf("port base %d: want 1 to 60000", in.PortBase)
 	}
+	if !validDomain(in.Domain) {
+		return fmt.Errorf("domain %q: want names of letters, digits and hyphens, with dots between them", in.Domain)
+	}
+	ascii, err := config.DomainToASCII(in.Domain)
+	if err != nil {
+		return err
+	}
+	in.host = "mail." + ascii
 	if len(in.Users) == 0 {
 		return fmt.Errorf("no users")
+	}
+	seen := map[string]bool{}
+	for _, u := range in.Users {
+		// The table of mailboxes does not tell upper and lower case apart.
+		if k := address.Fold(u.Name); seen[k] {
+			return fmt.Errorf("user %q is named twice", u.Name)
+		} else {
+			seen[k] = true
+		}
 	}
 	for _, d := range []string{"", "etc", "etc/tls", "spool", "lib", "mail", "log"} {
 		if err := os.MkdirAll(filepath.Join(in.Dir, d), 0755); err != nil {
@@ -111,6 +134,24 @@ func (in *Init) Write() error {
 		return err
 	}
 	return in.write("etc/master.cf", in.masterCF(), 0644)
+}
+
+// validDomain accepts what can be a domain of mail addresses, in letters of any script.
+func validDomain(d string) bool {
+	if d == "" || len(d) > 200 || !utf8.ValidString(d) {
+		return false
+	}
+	for _, label := range strings.Split(d, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for _, r := range label {
+			if r != '-' && !unicode.In(r, unicode.L, unicode.M, unicode.Nd) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (in *Init) write(name, text string, mode os.FileMode) error {
@@ -138,7 +179,7 @@ command_directory = %[2]s
 queue_directory = %[1]s/spool
 data_directory = %[1]s/lib
 maillog_file = %[1]s/log/mail.log
-myhostname = mail.%[3]s
+myhostname = %[6]s
 mydomain = %[3]s
 myorigin = %[3]s
 mydestination = localhost
@@ -173,7 +214,7 @@ smtpd_relay_restrictions = permit_mynetworks, permit_sasl_authenticated, reject_
 
 # All clients come from one address.
 mail_max_userip_connections = 0
-`, in.Dir, in.BinDir, in.Domain, uid, gid)
+`, in.Dir, in.BinDir, in.Domain, uid, gid, in.host)
 	if in.root() {
 		fmt.Fprintf(&b, "\n# Made by root: the programs run as these numbers, no system users are needed.\nrole_uid_base = %d\ndefault_privs = nobody\n", privateBase)
 	} else {
@@ -298,10 +339,10 @@ func (in *Init) certificate() error {
 	}
 	t := &x509.Certificate{
 		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: "mail." + in.Domain},
+		Subject:      pkix.Name{CommonName: in.host},
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().AddDate(10, 0, 0),
-		DNSNames:     []string{"mail." + in.Domain, in.Domain, "localhost"},
+		DNSNames:     []string{in.host, strings.TrimPrefix(in.host, "mail."), "localhost"},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},

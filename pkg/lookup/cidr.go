@@ -58,7 +58,7 @@ type cidr struct {
 func openCIDR(typ, name string, env *Env, o Options) (Table, error) {
 	t := &cidr{name: typ + ":" + name, encoded: o.File}
 	b := nesting{rules: &t.rules}
-	err := ruleLines(name, &t.ownership, func(line string, n int) {
+	err := ruleLines(typ, name, env, &t.ownership, func(line string, n int) {
 		r, err := parseCIDRRule(line, n, o)
 		if err == nil {
 			err = b.add(r)

@@ -124,6 +124,7 @@ func (l *List) file(name string, env *Env, negate bool, depth int) error {
 	}
 	defer f.Close()
 	lines := source.NewLines(f)
+	lines.Warn = func(n int, text string) { env.warn("%s, line %d: %s", name, n, text) }
 	for {
 		line, n, err := lines.Next()
 		if err == io.EOF {
@@ -133,7 +134,7 @@ func (l *List) file(name string, env *Env, negate bool, depth int) error {
 			err = l.parse(string(line), env, negate, depth+1)
 		}
 		if err != nil {
-			return fmt.Errorf("%s, line %d: %w", name, n, err)
+			return source.Problem(name, n, err)
 		}
 	}
 }

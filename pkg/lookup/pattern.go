@@ -70,7 +70,7 @@ func patternWarn(env *Env, typ, file string, line int, format string, a ...any) 
 
 // ruleLines calls fn with each logical line of a pattern table: a file, or
 // {{rule}, {rule}} in the configuration itself.
-func ruleLines(name string, own *ownership, fn func(line string, n int)) error {
+func ruleLines(typ, name string, env *Env, own *ownership, fn func(line string, n int)) error {
 	if strings.HasPrefix(name, "{") {
 		*own = inMainCF
 		text := strings.TrimSpace(name)
@@ -96,13 +96,14 @@ func ruleLines(name string, own *ownership, fn func(line string, n int)) error {
 	defer f.Close()
 	own.uid, own.known = fileOwner(f)
 	lines := source.NewLines(f)
+	lines.Warn = func(n int, text string) { patternWarn(env, typ, name, n, "%s", text) }
 	for {
 		line, n, err := lines.Next()
 		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%s, line %d: %w", name, n, err)
+			return source.Problem(name, n, err)
 		}
 		if s := strings.TrimRight(string(line), " \t\r\n\v\f"); s != "" {
 			fn(s, n)
@@ -117,7 +118,7 @@ type compiler func(expr, flags string) (matcher, error)
 func openPatterns(typ, name string, env *Env, o Options, compile compiler) (Table, error) {
 	t := &patterns{name: typ + ":" + name, encoded: o.File}
 	b := nesting{rules: &t.rules}
-	err := ruleLines(name, &t.ownership, func(line string, n int) {
+	err := ruleLines(typ, name, env, &t.ownership, func(line string, n int) {
 		r, err := parsePatternRule(line, n, o, compile, func(format string, a ...any) { patternWarn(env, typ, name, n, format, a...) })
 		if err == nil {
 			err = b.add(r)

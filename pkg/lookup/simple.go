@@ -105,12 +105,16 @@ func (t *memory) Each(fn func(key, value string) error) error {
 	return nil
 }
 
-// put adds an entry unless the key is there; it says whether it was.
-func (t *memory) put(key, value string) (duplicate bool) {
+// put adds an entry and says whether the key was there. Then its value stays,
+// unless replace is set.
+func (t *memory) put(key, value string, replace bool) (duplicate bool) {
 	if !t.nofold {
 		key = address.Fold(key)
 	}
 	if _, ok := t.m[key]; ok {
+		if replace {
+			t.m[key] = value
+		}
 		return true
 	}
 	t.m[key] = value
@@ -127,13 +131,14 @@ func openTextHash(typ, name string, env *Env, o Options) (Table, error) {
 	t := &memory{name: typ + ":" + name, m: map[string]string{}, nofold: o.NoFold, file: o.File}
 	t.uid, t.known = fileOwner(f)
 	lines := source.NewLines(f)
+	lines.Warn = func(n int, text string) { env.warn("%s, line %d: %s", name, n, text) }
 	for {
 		line, n, err := lines.Next()
 		if err == io.EOF {
 			return t, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s, line %d: %w", name, n, err)
+			return nil, source.Problem(name, n, err)
 		}
 		err = source.UTF8(line)
 		var k, v []byte
@@ -155,7 +160,7 @@ func openTextHash(typ, name string, env *Env, o Options) (Table, error) {
 				continue
 			}
 		}
-		if t.put(string(k), val) {
+		if t.put(string(k), val, false) {
 			env.warn("%s, line %d: duplicate entry: %q", name, n, k)
 		}
 	}
@@ -193,7 +198,7 @@ func openInline(typ, name string, env *Env, o Options) (Table, error) {
 				return nil, err
 			}
 		}
-		if t.put(k, v) {
+		if t.put(k, v, true) { // unlike a file's, the last one counts
 			env.warn("table %s: duplicate entry: %q", t.name, k)
 		}
 	}

@@ -29,6 +29,10 @@ const (
 // EnvVar describes the rest: space-separated name=value words.
 const EnvVar = "POSTHASTE_MASTER"
 
+// ReloadFile, relative to the queue directory, has what became of the last reload:
+// "ok", or why it was refused. posthaste(1) removes it before it asks for one.
+const ReloadFile = "pid/reload"
+
 // Words that a daemon sends.
 const (
 	Ready = "ready" // the sandbox is closed and the listeners are being served

@@ -130,20 +130,28 @@ func (s *Spool) SetForceExpire(queue, id string) error {
 // Corrupt moves a damaged message out of the way, for a person to look at.
 func (s *Spool) Corrupt(queue, id string) error { return s.Move(id, queue, Corrupt) }
 
-// Find returns the queue that holds a message; os.ErrNotExist if none does. A
+// Find returns the queue that holds a message; os.ErrNotExist if none does,
+// os.ErrPermission if none does of those that this process may look into. A
 // message that is moved at the same time is looked for once more.
 func (s *Spool) Find(id string) (string, error) {
 	if !ValidID(id) {
 		return "", fmt.Errorf("bad queue id %.40q", id)
 	}
+	names := []string{Active, Incoming, Deferred, Hold, Maildrop, Corrupt}
 	for try := 0; try < 2; try++ {
-		for _, q := range []string{Active, Incoming, Deferred, Hold, Maildrop, Corrupt} {
+		for _, q := range names {
 			if s.locate(q, id) != "" {
 				return q, nil
 			}
 		}
 	}
-	return "", &FileError{Path: id, Err: os.ErrNotExist}
+	for _, q := range names {
+		// Who may not look has not found that it is not there.
+		if unix.Access(s.prefix+q, unix.X_OK) == unix.EACCES {
+			return "", os.ErrPermission
+		}
+	}
+	return "", os.ErrNotExist
 }
 
 // locate returns the path of a message in a queue at whatever depth it lies.

@@ -33,52 +33,52 @@ type args struct {
 	rest              []string
 }
 
+// parseArgs takes the options that pkg/mastercf accepts. Letters may be joined;
+// some are for programs of Postfix alone.
 func parseArgs(argv []string, pos config.Position) (a args, err error) {
 	a.typ = "unix"
 	for len(argv) > 0 && len(argv[0]) > 1 && argv[0][0] == '-' {
-		opt := argv[0]
+		letters := argv[0][1:]
 		argv = argv[1:]
-		value := func() string {
-			if len(opt) > 2 {
-				return opt[2:]
-			}
-			if len(argv) == 0 {
-				err = fmt.Errorf("option %s needs a value", opt)
-				return ""
-			}
-			v := argv[0]
-			argv = argv[1:]
-			return v
+		if letters == "-" {
+			break
 		}
-		switch opt[1] {
-		case 'n':
-			a.service = value()
-		case 't':
-			a.typ = value()
-		case 'C':
-			a.dir = value()
-		case 'c':
-			a.chroot = true
-		case 'S':
-			a.stdio = true
-		case 'v':
-			a.verbose += strings.Count(opt, "v")
-		case 'o':
-			v := value()
-			if err != nil {
-				break
+		for letters != "" {
+			c := letters[0]
+			letters = letters[1:]
+			value := ""
+			if strings.IndexByte("Cimnorst", c) >= 0 {
+				if value, letters = letters, ""; value == "" {
+					if len(argv) == 0 {
+						return a, fmt.Errorf("option -%c needs a value", c)
+					}
+					value, argv = argv[0], argv[1:]
+				}
 			}
-			text, _ := config.Unbrace(v)
-			name, val, problem := config.SplitSetting(text)
-			if problem != "" {
-				return a, fmt.Errorf("-o %s: %s", v, problem)
+			switch c {
+			case 'n':
+				a.service = value
+			case 't':
+				a.typ = value
+			case 'C':
+				a.dir = value
+			case 'c':
+				a.chroot = true
+			case 'S':
+				a.stdio = true
+			case 'v':
+				a.verbose++
+			case 'o':
+				inner, _ := config.Unbrace(value)
+				name, val, problem := config.SplitSetting(inner)
+				if problem != "" {
+					return a, fmt.Errorf("-o %s: %s", value, problem)
+				}
+				a.overrides = append(a.overrides, config.Override{Name: name, Value: val, Pos: pos})
+			case 'd', 'D', 'i', 'l', 'm', 'r', 's', 'u', 'V', 'z':
+			default:
+				return a, fmt.Errorf("unknown option -%c", c)
 			}
-			a.overrides = append(a.overrides, config.Override{Name: name, Value: val, Pos: pos})
-		default:
-			return a, fmt.Errorf("unknown option %s", opt)
-		}
-		if err != nil {
-			return a, err
 		}
 	}
 	a.rest = argv
@@ -115,9 +115,14 @@ func run(s Spec) {
 // fatal reports an error that ends the process, to the log if there is one
 // yet, and to standard error.
 func (r *runner) fatal(err error) {
-	if r.env != nil && r.env.Log != nil {
-		r.env.Log.Fatalf("%v", err)
+	if r.env == nil {
+		r.env = &Env{}
 	}
+	if r.env.Log == nil {
+		// Before the configuration could be used.
+		r.env.Log = maillog.New("postfix/"+r.spec.Name, r.sink(nil))
+	}
+	r.env.Log.Fatalf("%v", err)
 	if r.ctl == nil {
 		fmt.Fprintf(os.Stderr, "%s: fatal: %v\n", r.spec.Name, err)
 	}
@@ -145,6 +150,11 @@ func (r *runner) main() (err error) {
 	}
 	if r.a.service == "" {
 		r.a.service = r.spec.Name
+	}
+	if len(r.a.rest) > 0 && !r.spec.TakesArgs {
+		// A setting whose value has a blank and no braces around it would be
+		// cut short without this.
+		return fmt.Errorf("service %s: unexpected command-line argument: %s", r.a.service, r.a.rest[0])
 	}
 	cfg, err := config.Load(config.Options{Dir: r.a.dir, Overrides: r.a.overrides, Known: params.All, Service: r.a.service, Program: r.spec.Name})
 	if err != nil {

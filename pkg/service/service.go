@@ -54,6 +54,10 @@ type Spec struct {
 	// which in Postfix counts their processes, does not limit them.
 	Shared bool
 
+	// TakesArgs says that the command in master.cf may have arguments other than
+	// options.
+	TakesArgs bool
+
 	// Solitary daemons run in one process at a time: the successor starts when the
 	// predecessor has left, or has called Env.ReleaseService (qmgr).
 	Solitary bool

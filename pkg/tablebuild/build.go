@@ -175,6 +175,7 @@ type builder struct {
 // lines adds the entries of a source.
 func (b *builder) lines(r io.Reader) error {
 	lines := source.NewLines(r)
+	lines.Warn = func(n int, text string) { b.o.warn("%s, line %d: %s", b.source, n, text) }
 	dup := cdb.KeepFirst
 	if b.o.Replace {
 		dup = cdb.Replace
@@ -185,7 +186,7 @@ func (b *builder) lines(r io.Reader) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%s, line %d: %w", b.source, n, err)
+			return source.Problem(b.source, n, err)
 		}
 		if !b.o.Bytes {
 			if err := source.UTF8(line); err != nil {

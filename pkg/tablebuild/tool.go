@@ -35,6 +35,7 @@ type run struct {
 	cfg                   *config.Config
 	env                   *lookup.Env
 	out                   *bufio.Writer
+	mail                  *maillog.Logger // the mail log, once the configuration is known
 }
 
 // Main runs the tool with the arguments after the program's name and returns
@@ -65,17 +66,23 @@ func (t *Tool) Main(args []string) (status int) {
 
 func (r *run) fatal(err error) int {
 	fmt.Fprintf(r.Stderr, "%s: fatal: %v\n", r.Name, err)
+	r.mail.Fatalf("%v", err)
 	return 1
 }
 
 func (r *run) warn(format string, a ...any) {
 	fmt.Fprintf(r.Stderr, "%s: warning: %s\n", r.Name, maillog.Printable(fmt.Sprintf(format, a...)))
+	r.mail.Warningf(format, a...)
 }
 
-// logSink prints what packages log, as this tool's warnings.
-type logSink struct{ r *run }
+// logSink prints what packages log, as this tool's warnings, and logs it.
+type logSink struct {
+	r    *run
+	sink maillog.Sink
+}
 
-func (s logSink) Write(_ maillog.Severity, _ string, _ int, text string) {
+func (s logSink) Write(sev maillog.Severity, tag string, pid int, text string) {
+	s.sink.Write(sev, tag, pid, text)
 	fmt.Fprintf(s.r.Stderr, "%s: %s\n", s.r.Name, text)
 }
 
@@ -167,7 +174,10 @@ func (r *run) main(args []string) (found bool, err error) {
 	if r.cfg, err = config.Load(config.Options{Dir: r.dir, Known: params.All, Program: r.Name}); err != nil {
 		return false, err
 	}
-	log := maillog.New(r.Name, logSink{r})
+	sink := maillog.OpenSink(r.cfg, r.Name)
+	tag := params.SyslogName.In(r.cfg) + "/" + r.Name
+	r.mail = maillog.New(tag, sink)
+	log := maillog.New(tag, logSink{r, sink})
 	log.Verbose = r.verbose
 	r.env = &lookup.Env{Config: r.cfg, Log: log}
 	if len(rest) == 0 {
@@ -249,6 +259,9 @@ func (r *run) print(key, value string, withKey bool) error {
 	}
 	if withKey {
 		r.out.WriteString(key)
+		if r.Alias {
+			r.out.WriteByte(':')
+		}
 		r.out.WriteByte('\t')
 	}
 	r.out.WriteString(value)
@@ -310,9 +323,6 @@ func (r *run) deletes(specs []string, defaultType string) (found bool, err error
 			return false, err
 		}
 		found = found || ok
-		if found && r.del != "-" {
-			break
-		}
 	}
 	return found, nil
 }

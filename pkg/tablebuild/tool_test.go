@@ -49,6 +49,9 @@ func TestPostmap(t *testing.T) {
 	b.write("re", "/^subject: (.*)$/ $1\n/^x/ line\n/^content-type: text/ mime\n")
 	b.write("bound", "/^--bb/ boundary\n")
 	os.WriteFile(b.dir+"/files", []byte("f "+b.dir+"/file\ng "+b.dir+"/none\n"), 0o644)
+	b.write("lead", "  /x/ y\n more\n/k/ v\n")
+	b.write("twice", "key a\nKEY b\n")
+	os.Mkdir(b.dir+"/dir", 0o755)
 	const message = "Subject: hello\nContent-Type: multipart/mixed; boundary=\"b\"\n\nx body\n--b\nContent-Type: text/plain\n\nx part\nSubject: not a header\n--b--\nxx\n"
 	for _, c := range []struct{ name, stdin, args, want string }{
 		{"build", "", "postmap hash:DIR/t", "0||postmap: warning: DIR/t, line 4: expected format: key whitespace value\npostmap: warning: DIR/t, line 7: duplicate entry: \"key\"\n"},
@@ -78,6 +81,9 @@ func TestPostmap(t *testing.T) {
 		{"delete missing", "", "postmap -d new hash:DIR/t2", "1||"},
 		{"delete from stdin", "more\nnone\n", "postmap -d - hash:DIR/t2", "0||"},
 		{"deleted", "", "postmap -s hash:DIR/t2", "0|key\tother3\n|"},
+		{"one more table", "key x\n", "postmap -i hash:DIR/t3", "0||"},
+		{"delete from all tables", "", "postmap -d key hash:DIR/t2 hash:DIR/t3", "0||"},
+		{"deleted from the second", "", "postmap -s hash:DIR/t2 hash:DIR/t3", "0||"},
 		{"files", "", "postmap -F hash:DIR/files", "0||postmap: warning: DIR/files, line 2: open DIR/none: no such file or directory: skipping this entry\n"},
 		{"files query", "", "postmap -F -q f hash:DIR/files", "0|content of a file\n|"},
 		{"files, raw", "", "postmap -q f hash:DIR/files", "0|Y29udGVudCBvZiBhIGZpbGU=\n|"},
@@ -87,6 +93,14 @@ func TestPostmap(t *testing.T) {
 		{"body", message, "postmap -bm -q - regexp:DIR/re", "0|x body\tline\nx part\tline\nSubject: not a header\tnot a header\nxx\tline\n|"},
 		{"boundaries are body", "Content-Type: multipart/mixed; boundary=bb\n\n--bb\n\n--bb--\n", "postmap -bm -q - regexp:DIR/bound", "0|--bb\tboundary\n--bb--\tboundary\n|"},
 		{"-m alone", "xx\n", "postmap -m -q - regexp:DIR/re", "0|xx\tline\n|postmap: warning: ignoring -m option without -b or -h\n"},
+		{"leading white space", "", "postmap hash:DIR/lead", "0||postmap: warning: DIR/lead, line 1: logical line must not start with whitespace: \"  /x/ y more\"\n"},
+		{"leading white space, listed", "", "postmap -s hash:DIR/lead", "0|/k/\tv\n|"},
+		{"leading white space in patterns", "", "postmap -q x regexp:DIR/lead", "1||postmap: warning: regexp map DIR/lead, line 1: logical line must not start with whitespace: \"  /x/ y more\"\n"},
+		{"leading white space in text", "", "postmap -q /k/ texthash:DIR/lead", "0|v\n|postmap: warning: DIR/lead, line 1: logical line must not start with whitespace: \"  /x/ y more\"\n"},
+		{"directory", "", "postmap hash:DIR/dir", "1||postmap: fatal: read DIR/dir: is a directory\n"},
+		{"directory as text", "", "postmap -q x texthash:DIR/dir", "1||postmap: fatal: table texthash:DIR/dir: read DIR/dir: is a directory\n"},
+		{"the last of two in the name counts", "", "postmap -q a inline:{a=b,a=c}", "0|c\n|postmap: warning: table inline:{a=b,a=c}: duplicate entry: \"a\"\n"},
+		{"the first of two in a file counts", "", "postmap -q key texthash:DIR/twice", "0|a\n|postmap: warning: DIR/twice, line 2: duplicate entry: \"KEY\"\n"},
 		{"no file", "", "postmap hash:DIR/none", "1||postmap: fatal: open DIR/none: no such file or directory\n"},
 		{"not an index", "", "postmap texthash:DIR/t", "1||postmap: fatal: unsupported map type for this operation: texthash\n"},
 		{"unknown type", "", "postmap -q x nosuch:DIR/t", "1||postmap: fatal: table nosuch:DIR/t: unsupported table type \"nosuch\"\n"},
@@ -105,13 +119,37 @@ func TestPostmap(t *testing.T) {
 	}
 }
 
+// TestProblemsAreLogged looks for what went wrong in the mail log: tables are
+// often built by scripts whose standard error nobody reads.
+func TestProblemsAreLogged(t *testing.T) {
+	b := newBench(t)
+	b.write("main.cf", "maillog_file = "+b.dir+"/log\n")
+	b.write("t", "novalue\n")
+	b.run("", "postmap hash:DIR/t")
+	b.run("", "postmap hash:DIR/none")
+	b.run("", "postalias -q x regexp:DIR/t")
+	log, err := os.ReadFile(b.dir + "/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"postfix/postmap[", "]: warning: " + b.dir + "/t, line 1: expected format: key whitespace value\n",
+		"]: fatal: open " + b.dir + "/none: no such file or directory\n",
+		"postfix/postalias[", "]: warning: regexp map " + b.dir + "/t, line 1: ",
+	} {
+		if !strings.Contains(string(log), want) {
+			t.Errorf("the log lacks %q:\n%s", want, log)
+		}
+	}
+}
+
 func TestPostalias(t *testing.T) {
 	b := newBench(t)
 	b.write("aliases", "Root: alice,\n  bob\nlist: \"|/bin/prog -x\"\nbad@x: y\n")
 	for _, c := range []struct{ args, want string }{
 		{"postalias", "0||postalias: warning: DIR/aliases, line 4: name must be local and have no domain\n"},
 		{"postalias -q root hash:DIR/aliases", "0|alice, bob\n|"},
-		{"postalias -s hash:DIR/aliases", "0|root\talice, bob\nlist\t\"|/bin/prog -x\"\n@\t@\n|"},
+		{"postalias -s hash:DIR/aliases", "0|root:\talice, bob\nlist:\t\"|/bin/prog -x\"\n@:\t@\n|"},
 		{"postalias -d list hash:DIR/aliases", "0||"},
 		{"postalias -q list hash:DIR/aliases", "1||"},
 		{"postalias -F hash:DIR/aliases", "1||postalias: fatal: invalid option -- 'F'\nusage: postalias [-fijnNoprsuvw] [-c config_dir] [-d key] [-q key] [map_type:]file...\n"},

@@ -141,6 +141,14 @@ func TestQueueListing(t *testing.T) {
 			t.Errorf("postqueue %v: %v, want exit status 69\n%s", args, err, out)
 		}
 	}
+	for _, args := range [][]string{{}, {"-x", "status"}, {"bogus"}, {"status", "more"}} {
+		if out, err := s.Try("posthaste", args...); exit(err) != 1 || !strings.Contains(out, "usage: posthaste") {
+			t.Errorf("posthaste %v: %v, want exit status 1 and the usage\n%s", args, err, out)
+		}
+	}
+	if out, err := s.Try("posthaste", "-v", "-c", s.Etc(), "status"); exit(err) != 1 || !strings.Contains(out, "is not running") {
+		t.Errorf("posthaste -v status: %v\n%s", err, out)
+	}
 	if out, err := s.Try("posthaste", "-c", s.Etc(), "status"); exit(err) != 1 {
 		t.Errorf("status while down: %v\n%s", err, out)
 	}
@@ -161,6 +169,12 @@ func TestFlush(t *testing.T) {
 	if out, err := s.Try("postqueue", "-s", "other.example"); exit(err) != 69 {
 		t.Errorf("-s of a site that is not in fast_flush_domains: %v\n%s", err, out)
 	}
+	for _, args := range [][]string{{"-i", "../active/x"}, {"-i", ""}, {"-s", "far example"}, {"-s", ""}} {
+		if out, err := s.Try("postqueue", args...); exit(err) != 69 || !strings.Contains(out, "invalid") {
+			t.Errorf("postqueue %q: %v, want exit status 69\n%s", args, err, out)
+		}
+	}
+	s.Run("postqueue", "-i", "nosuch")
 	if out, err := s.Try("postqueue", "-i", "4jYDz574DRzfYZYX"); err != nil {
 		t.Errorf("-i of an unknown id: %v\n%s", err, out)
 	}
@@ -191,14 +205,14 @@ func TestPostsuper(t *testing.T) {
 			t.Errorf("postsuper %v: got %q, want %q", args, out, want)
 		}
 	}
-	super("postsuper: Placed on hold: 1 message\n", "-h", a)
+	super("postsuper: "+a+": placed on hold\npostsuper: Placed on hold: 1 message\n", "-h", a)
 	s.WaitLog(a + `: placed on hold`)
 	if out := s.Run("mailq"); !strings.Contains(out, a+"!") {
 		t.Errorf("no ! in\n%s", out)
 	}
 	super("postsuper: Deleted: 1 message\n", "-d", b)
 	s.WaitLog(b + `: removed`)
-	super("", "-d", "4jYDz574DRzfYZYX")
+	super("postsuper: Deleted: 0 messages\n", "-d", "4jYDz574DRzfYZYX")
 	if out, err := s.Try("postsuper", "-d", "../active/x"); strings.Contains(out, "Deleted: 1") || err != nil && exit(err) != 1 {
 		t.Errorf("a bad id: %v\n%s", err, out)
 	}

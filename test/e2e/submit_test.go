@@ -47,14 +47,19 @@ func TestSendmail(t *testing.T) {
 		t.Errorf("-bs:\n%s", out)
 	}
 	s.WaitMail("bob", 5)
-	for _, args := range [][]string{{}, {"-B", "9BIT", "bob@example.test"}, {"-Q"}, {"-N", "sometimes", "bob@example.test"}} {
+	for _, args := range [][]string{{}, {"-B", "9BIT", "bob@example.test"}, {"-Q"}, {"-q", "bob@example.test"}} {
 		if out, err := s.TryInput("Subject: x\n\ny\n", "sendmail", args...); exit(err) != 75 {
 			t.Errorf("sendmail %v: %v, want exit status 75\n%s", args, err, out)
 		}
 	}
+	// A wish for reports that cannot be read costs no mail.
+	if out := s.RunInput("Subject: x\n\ny\n", "sendmail", "-N", "sometimes", "bob@example.test"); !strings.Contains(out, "warning: bad -N option value -- ignored") {
+		t.Errorf("sendmail -N sometimes: %s", out)
+	}
+	s.WaitMail("bob", 6)
 	s.WaitQueue(0)
-	if n := len(s.Mail("bob")); n != 5 {
-		t.Errorf("bob has %d messages, want 5", n)
+	if n := len(s.Mail("bob")); n != 6 {
+		t.Errorf("bob has %d messages, want 6", n)
 	}
 }
 

@@ -1,11 +1,47 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"posthaste/test/tools/harness"
 )
+
+// TestInitRefuses: an instance that could not work is not made.
+func TestInitRefuses(t *testing.T) {
+	t.Parallel()
+	s := &harness.System{T: t, Dir: filepath.Join(t.TempDir(), "i")}
+	for _, tc := range []struct {
+		want string
+		args []string
+	}{
+		{"usage", []string{"--user", "a:b"}},
+		{"want NAME:PASSWORD", []string{"--dir", s.Dir, "--user", "a"}},
+		{"no users", []string{"--dir", s.Dir, "--domain", "x.test"}},
+		{"named twice", []string{"--dir", s.Dir, "--user", "anna:b", "--user", "Anna:c"}},
+		{"want names of letters", []string{"--dir", s.Dir, "--user", "a:b", "--domain", "x test"}},
+		{"want names of letters", []string{"--dir", s.Dir, "--user", "a:b", "--domain", "x..test"}},
+		{"want names of letters", []string{"--dir", s.Dir, "--user", "a:b", "--domain", "$x.test"}},
+		{"port base", []string{"--dir", s.Dir, "--user", "a:b", "--port-base", "70000"}},
+	} {
+		out, err := s.Try("posthaste", append([]string{"init"}, tc.args...)...)
+		if exit(err) != 1 || !strings.Contains(strings.ToLower(out), strings.ToLower(tc.want)) {
+			t.Errorf("init %q: %v, %s; want %q", tc.args, err, out, tc.want)
+		}
+		if _, err := os.Stat(s.Dir); err == nil {
+			t.Fatalf("init %q made something", tc.args)
+		}
+	}
+	s.Run("posthaste", "init", "--dir", s.Dir, "--user", "a:b", "--domain", "邮件.例子")
+	if out := s.Run("postconf", "-h", "myhostname", "mydomain"); out != "mail.xn--5nq051n.xn--fsqu00a\n邮件.例子\n" {
+		t.Errorf("a domain in Chinese: %s", out)
+	}
+	if out := s.Run("posthaste", "-c", s.Etc(), "check"); out != "" {
+		t.Errorf("check: %s", out)
+	}
+}
 
 // TestUser: users come and go while the system runs.
 func TestUser(t *testing.T) {

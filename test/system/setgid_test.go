@@ -63,6 +63,7 @@ func TestUsersSubmit(t *testing.T) {
 	}
 	s.WaitMail("bob", 1)
 	s.WaitLog(`postfix/pickup\[\d+\]: \w+: uid=62301 from=<phann@example\.test>`)
+	s.WaitQueue(0)
 	if out, err := run("", "mailq"); err != nil || out != "Mail queue is empty\n" {
 		t.Errorf("mailq: %v\n%s", err, out)
 	}

@@ -22,7 +22,7 @@ func main() {
 		service.Main(service.Spec{Name: "imapd", Session: talk})
 	}
 	service.Main(service.Spec{
-		Name: filepath.Base(os.Args[0]),
+		Name: filepath.Base(os.Args[0]), TakesArgs: true,
 		Before: func(env *service.Env) error {
 			if params.MailName.In(env.Config) == "broken" {
 				return fmt.Errorf("told to fail")

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"unicode/utf8"
 
 	"posthaste/pkg/address"
@@ -19,10 +20,24 @@ const MaxLine = 16 << 20
 // ErrLineTooLong is a logical line above MaxLine.
 var ErrLineTooLong = errors.New("line too long")
 
+// Problem is an error at a line of a file, or that of reading it, which names
+// the file itself.
+func Problem(name string, line int, err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return err
+	}
+	return fmt.Errorf("%s, line %d: %w", name, line, err)
+}
+
 // Lines reads logical lines: a line that starts with white space continues the
 // one before, and empty lines and lines whose first character other than white
-// space is "#" do not count, not even inside a logical line.
+// space is "#" do not count, not even inside a logical line. One that starts with
+// white space and continues nothing is left out.
 type Lines struct {
+	// Warn, if set, hears of what is left out.
+	Warn func(number int, text string)
+
 	r    *bufio.Reader
 	buf  []byte
 	line int // physical lines read
@@ -35,6 +50,21 @@ func NewLines(r io.Reader) *Lines { return &Lines{r: bufio.NewReaderSize(r, 64<<
 // its first physical line. Continuation lines keep their leading white space.
 // The slice is valid until the next call. The error is io.EOF at the end.
 func (l *Lines) Next() (line []byte, number int, err error) {
+	for {
+		if line, number, err = l.next(); err != nil || !isSpace(line[0]) {
+			return line, number, err
+		}
+		if l.Warn != nil {
+			text := string(line)
+			if len(text) > 30 {
+				text = text[:30] + "..."
+			}
+			l.Warn(number, fmt.Sprintf("logical line must not start with whitespace: \"%s\"", text))
+		}
+	}
+}
+
+func (l *Lines) next() (line []byte, number int, err error) {
 	l.buf = l.buf[:0]
 	for {
 		if len(l.buf) > 0 {

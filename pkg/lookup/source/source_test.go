@@ -33,7 +33,7 @@ func TestLines(t *testing.T) {
 		{"a\n b\n\tc\nd", "1:a b\tc|4:d"},
 		{"a\n# comment\n\n b\nc", "1:a b|5:c"},
 		{"a\n  # comment\n b", "1:a b"},
-		{" leading\nb", "1: leading|2:b"},
+		{" leading\n and more\nb", "3:b"},
 		{"a\n   \nb", "1:a|3:b"},
 		{strings.Repeat("x", 200000) + "\n y", "1:" + strings.Repeat("x", 200000) + " y"},
 	} {
