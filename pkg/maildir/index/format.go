@@ -126,9 +126,10 @@ const (
 	opChange  = 2 // other flags, keywords and file name
 	opExpunge = 3
 	opKeyword = 4 // the next keyword of the folder
-	opSize    = 5 // RFC822.SIZE became known
+	opSize    = 5 // RFC822.SIZE became known; written no more
 	opName    = 6 // other file name, nothing else
 	opFloor   = 7 // expunges up to this mod-sequence are not all remembered
+	opFacts   = 8 // RFC822.SIZE or the internal date became known
 )
 
 // Places of a message's file, the values of mailbox.Message.Place.
@@ -225,11 +226,12 @@ func (l *Log) Rename(m *mailbox.Message) {
 	l.string(m.File)
 }
 
-// Size records m's size.
-func (l *Log) Size(m *mailbox.Message) {
-	l.b = append(l.b, opSize)
+// Facts records m's size and date.
+func (l *Log) Facts(m *mailbox.Message) {
+	l.b = append(l.b, opFacts)
 	l.uint(uint64(m.UID))
 	l.uint(uint64(m.Size + 1))
+	l.b = binary.AppendVarint(l.b, m.Date)
 }
 
 // Expunge records that a message is gone.
@@ -421,7 +423,7 @@ func (st *State) record(d *decoder) {
 		if !d.bad {
 			st.add(m)
 		}
-	case opChange, opName, opSize:
+	case opChange, opName, opSize, opFacts:
 		u := mailbox.UID(d.uint(1<<32 - 2))
 		i, ok := st.find(u)
 		if !ok {
@@ -439,6 +441,9 @@ func (st *State) record(d *decoder) {
 			m.Place, m.File = d.fileName()
 		case opSize:
 			m.Size = int64(d.uint(1<<62)) - 1
+		case opFacts:
+			m.Size = int64(d.uint(1<<62)) - 1
+			m.Date = d.int()
 		}
 		if !d.bad {
 			st.replace(i, m)

@@ -172,7 +172,7 @@ func FuzzIndex(f *testing.F) {
 	m := *file.State.Messages[0]
 	m.ModSeq, m.Keywords, m.Place, m.File = 9, []string{"$new"}, Cur, "file5:2,S"
 	l.Change(file.State, &m)
-	l.Size(&mailbox.Message{UID: 7, Size: 100})
+	l.Facts(&mailbox.Message{UID: 7, Size: 100})
 	l.Rename(&mailbox.Message{UID: 7, File: "y"})
 	if err := file.Commit(&l, file.State.UIDNext, 9); err != nil {
 		f.Fatal(err)

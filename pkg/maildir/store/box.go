@@ -18,7 +18,10 @@ type box struct {
 	recent   []mailbox.UIDRange
 	changed  chan struct{}
 	win      window
-	closed   bool
+	// Where facts are found out next if messages are asked for in order, and of
+	// how many: see lookAt.
+	lookNext, lookMany int
+	closed             bool
 }
 
 var _ mailbox.Mailbox = (*box)(nil)
@@ -233,7 +236,7 @@ func (b *box) Close() error {
 	f.mu.Lock()
 	delete(f.boxes, b)
 	if len(f.boxes) == 0 {
-		f.flushSizes()
+		f.flushFacts()
 		if f.cache != nil {
 			f.cache.flush(f)
 		}

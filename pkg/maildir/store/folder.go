@@ -51,8 +51,8 @@ type folder struct {
 	merges  int  // how often something of others was taken in
 	gone    bool
 	cache   *cache
-	sizes   map[mailbox.UID]int64 // found out, not written yet
-	mb      *mboxFile             // if the messages are in an mbox file; nil for a Maildir
+	facts   map[mailbox.UID]fact // found out, not written yet
+	mb      *mboxFile            // if the messages are in an mbox file; nil for a Maildir
 
 	// Guarded by Manager.mu.
 	refs     int

@@ -165,7 +165,7 @@ func (m *Manager) Close() error {
 	m.done.Wait()
 	for _, f := range all {
 		f.mu.Lock()
-		f.flushSizes()
+		f.flushFacts()
 		f.closeCache()
 		f.drop()
 		f.mu.Unlock()
@@ -249,7 +249,7 @@ func (m *Manager) closeLater(f *folder) {
 func (f *folder) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.flushSizes()
+	f.flushFacts()
 	f.closeCache()
 	f.drop()
 	f.view = nil
