@@ -246,13 +246,12 @@ func (l *Log) floor(s mailbox.ModSeq) {
 	l.uint(uint64(s))
 }
 
-// frame closes the transaction.
-func (l *Log) frame(gen uint64) []byte {
-	b := make([]byte, frameHead, frameHead+len(l.b))
-	binary.LittleEndian.PutUint32(b, uint32(len(l.b)))
-	b = append(b, l.b...)
-	binary.LittleEndian.PutUint32(b[4:], frameSum(b[:4], l.b, gen))
-	return b
+// appendFrame closes the transaction.
+func (l *Log) appendFrame(b []byte, gen uint64) []byte {
+	start := len(b)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(l.b)))
+	b = binary.LittleEndian.AppendUint32(b, frameSum(b[start:], l.b, gen))
+	return append(b, l.b...)
 }
 
 // frameSum covers the length and the generation, so that what an earlier file

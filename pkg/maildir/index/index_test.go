@@ -195,11 +195,11 @@ func FuzzIndex(f *testing.F) {
 		h.append(buf[:0])
 		h.append(buf[slotSize:slotSize])
 		data := append(buf, log...)
-		data = append(data, (&Log{b: log}).frame(h.Gen)...)
+		data = append(data, (&Log{b: log}).appendFrame(nil, h.Gen)...)
 		p, err := Parse(data, clock)
 		if err != nil {
 			// The log alone as a transaction.
-			data = append(buf[:HeaderSize:HeaderSize], (&Log{b: log}).frame(h.Gen)...)
+			data = append(buf[:HeaderSize:HeaderSize], (&Log{b: log}).appendFrame(nil, h.Gen)...)
 			if p, err = Parse(data, clock); err != nil {
 				return
 			}
@@ -212,7 +212,7 @@ func FuzzIndex(f *testing.F) {
 			last = m.UID
 		}
 		q := &Parsed{State: newState(), Header: Header{UIDNext: p.State.UIDNext, HighestModSeq: p.State.HighestModSeq}}
-		snap := p.State.snapshot(1)
+		snap := p.State.snapshot(nil, 1)
 		for len(snap) > 0 {
 			payload, n, ok := nextFrame(snap, 1)
 			if !ok {

@@ -125,31 +125,46 @@ func inOrder(files []seen, uids map[string]mailbox.UID) []arrival {
 			a.uid = uids[base]
 		}
 	}
-	slices.SortFunc(list, func(a, b arrival) int {
-		switch {
-		case a.uid != b.uid && a.uid != 0 && b.uid != 0:
-			return cmp.Compare(a.uid, b.uid)
-		case a.uid != b.uid && a.uid != 0:
-			return -1
-		case a.uid != b.uid:
-			return 1
-		case a.time != b.time:
-			return cmp.Compare(a.time, b.time)
+	// Small keys are sorted, which nearly always differ in the number.
+	keys := make([]arrivalKey, len(list))
+	for i := range list {
+		keys[i] = arrivalKey{at: list[i].time, i: int32(i), fresh: true}
+		if list[i].uid != 0 {
+			keys[i] = arrivalKey{at: uint64(list[i].uid), i: int32(i)}
 		}
+	}
+	slices.SortFunc(keys, func(k, l arrivalKey) int {
+		switch {
+		case k.fresh != l.fresh && l.fresh:
+			return -1
+		case k.fresh != l.fresh:
+			return 1
+		case k.at != l.at:
+			return cmp.Compare(k.at, l.at)
+		}
+		a, b := &list[k.i], &list[l.i]
 		if c := compareNames(a.base(), b.base()); c != 0 {
 			return c
 		}
 		return strings.Compare(a.base(), b.base()) // 01 and 1 are the same time
 	})
-	kept := list[:0]
-	for _, a := range list {
+	kept := make([]arrival, 0, len(list))
+	for _, k := range keys {
+		a := &list[k.i]
 		if n := len(kept); n > 0 && kept[n-1].base() == a.base() {
 			if a.place == index.Cur || kept[n-1].place != index.Cur {
-				kept[n-1] = a
+				kept[n-1] = *a
 			}
 			continue
 		}
-		kept = append(kept, a)
+		kept = append(kept, *a)
 	}
 	return kept
+}
+
+// arrivalKey is what an arrival is sorted by first.
+type arrivalKey struct {
+	at    uint64
+	i     int32
+	fresh bool // no UID
 }

@@ -31,11 +31,22 @@ type look struct {
 	newLooked, curLook int64
 }
 
+// expected guesses how many files a directory has.
+func expected(path string) int {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return 0
+	}
+	return int(min(st.Size/48, 1<<16))
+}
+
 func (f *folder) read(n, c bool) (*look, error) {
 	l := &look{new: n, cur: c}
 	var err error
 	if f.idx != nil {
 		l.files = make([]seen, 0, len(f.idx.State.Messages)+16)
+	} else {
+		l.files = make([]seen, 0, expected(f.dir+"/cur"))
 	}
 	// new/ first: what moves to cur/ meanwhile is then seen twice, not never.
 	if n {
@@ -376,7 +387,8 @@ func (f *folder) build(l index.Lock, known bool) error {
 		}
 		validity <- r
 	}(list)
-	if list == nil {
+	takenOver := list != nil
+	if !takenOver {
 		list = &uidList{UIDNext: 1}
 	}
 	st, lk, err := f.firstLook(list)
@@ -386,8 +398,17 @@ func (f *folder) build(l index.Lock, known bool) error {
 	}
 	h := index.Header{UIDValidity: v.v, New: lk.newTime, NewLooked: lk.newLooked, Cur: lk.curTime, CurLook: lk.curLook}
 	h.Recent = f.recentFrom(st)
-	f.idx, err = l.Create(f.dir, h, st)
-	return err
+	if takenOver {
+		// Until it is durable, Dovecot's list is all that knows of these UIDs.
+		f.idx, err = l.Create(f.dir, h, st)
+		return err
+	}
+	if f.idx, err = l.CreateSoon(f.dir, h, st); err != nil {
+		return err
+	}
+	idx, dir := f.idx, f.dir
+	f.m.soon(func() { idx.Settle(dir) })
+	return nil
 }
 
 type validityResult struct {
