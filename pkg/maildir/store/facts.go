@@ -145,7 +145,7 @@ func (f *folder) note(m *mailbox.Message, k fact) {
 		return
 	}
 	if f.facts == nil {
-		f.facts = make(map[mailbox.UID]fact, factsMost)
+		f.facts = map[mailbox.UID]fact{}
 	}
 	if old, ok := f.facts[m.UID]; ok {
 		k = old.or(k)
@@ -258,7 +258,12 @@ func (f *folder) flushFacts() {
 		}
 		return f.commit(&log, 0, 0)
 	})
-	if err != nil && f.facts == nil {
+	switch {
+	case f.facts != nil:
+	case err != nil:
+		f.facts = facts
+	case len(facts) >= factsMost: // more will come
+		clear(facts)
 		f.facts = facts
 	}
 }
