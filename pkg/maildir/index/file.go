@@ -361,9 +361,12 @@ func (f *File) Sync() error { return f.f.Sync() }
 // Size is the length of the log.
 func (f *File) Size() int64 { return f.end }
 
-// Wasteful tells whether a rewrite would make the file much smaller.
-func (f *File) Wasteful() bool {
-	return f.State.Dead > 1000 && f.State.Dead > 2*len(f.State.Messages)
+// Wasteful tells whether a rewrite would make the file much smaller. It waits for
+// the disk, and for all that the file system has to write, so it is for a
+// quiet moment unless must tells that it can wait no longer.
+func (f *File) Wasteful() (yes, must bool) {
+	dead := f.State.Dead
+	return dead > 1000 && dead > 2*len(f.State.Messages), dead > 100_000 && dead > 8*len(f.State.Messages)
 }
 
 // NewState returns the state of an empty folder, its UIDs beginning at next.

@@ -148,6 +148,15 @@ type Log struct {
 // Len is the size in bytes.
 func (l *Log) Len() int { return len(l.b) }
 
+// Grow makes room for a record of each message of list.
+func (l *Log) Grow(list []*mailbox.Message) {
+	size := 0
+	for _, m := range list {
+		size += len(m.File) + 40 + 2*len(m.Keywords)
+	}
+	l.b = slices.Grow(l.b, size)
+}
+
 func (l *Log) uint(v uint64) { l.b = binary.AppendUvarint(l.b, v) }
 
 func (l *Log) string(s string) {

@@ -232,7 +232,7 @@ func (b *box) Close() error {
 		return nil
 	}
 	b.closed = true
-	f := b.f
+	f, wasteful := b.f, false
 	f.mu.Lock()
 	delete(f.boxes, b)
 	if len(f.boxes) == 0 {
@@ -243,8 +243,14 @@ func (b *box) Close() error {
 		if f.mb != nil {
 			f.flushMbox()
 		}
+		if f.idx != nil {
+			wasteful, _ = f.idx.Wasteful()
+		}
 	}
 	f.mu.Unlock()
+	if wasteful {
+		f.m.soon(f.tidy)
+	}
 	b.win = window{}
 	f.m.release(f)
 	return nil

@@ -164,6 +164,7 @@ func (f *folder) change(list []*mailbox.Message, c *mailbox.StoreChange) error {
 		st := f.idx.State
 		seq := st.HighestModSeq + 1
 		touched := [3]bool{}
+		log.Grow(list)
 		for _, m := range list {
 			fl, kw := apply(m, c)
 			if fl == m.Flags && slices.Equal(kw, m.Keywords) {
