@@ -177,7 +177,11 @@ func (f *fetching) item(it *fetchItem, m *mailbox.Message) error {
 		o.b = append(o.b, '(')
 		o.b = append(appendUint(o.b, m.ModSeq), ')')
 	case fetchInternalDate:
-		o.b = imapwire.AppendInternalDate(o.b, m.InternalDate().UTC())
+		date, err := f.s.box.Date(m)
+		if err != nil {
+			return err
+		}
+		o.b = imapwire.AppendInternalDate(o.b, time.Unix(date, 0).UTC())
 	case fetchSaveDate:
 		if m.SaveDate == 0 {
 			o.b = append(o.b, "NIL"...)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,49 @@ func TestSearchKeys(t *testing.T) {
 	for _, bad := range []string{"", "FROBNICATE", "OR SEEN", "NOT", "()", "SINCE yesterday", "LARGER x", "SUBJECT", "RETURN (BOGUS) ALL", "1:", "SEEN SEEN)"} {
 		hasPrefix(t, c.do("SEARCH %s", bad), "T BAD")
 	}
+}
+
+// TestFoundDates: dates of messages that other programs put into the Maildir,
+// which are looked at when they are asked for.
+func TestFoundDates(t *testing.T) {
+	ts := newTestStore(t)
+	ts.client().ok("SELECT INBOX")
+	for i, day := range []int64{3, 1, 2} { // of 1970, in the order of the save dates
+		name := fmt.Sprintf("%s/cur/%d.x.host:2,", ts.root, 1000000000+86400*i)
+		at := time.Unix(86400*(day-1)+60, 0)
+		if err := os.WriteFile(name, []byte("Subject: x\n\nbody\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(name, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, l := range []struct{ cmd, want string }{
+		{"SORT (ARRIVAL) UTF-8 ALL", "* SORT 2 3 1"}, {"SORT (REVERSE ARRIVAL) UTF-8 ALL", "* SORT 1 3 2"}, {"SORT (DATE) UTF-8 ALL", "* SORT 2 3 1"},
+		{"SEARCH SINCE 2-Jan-1970", "* SEARCH 1 3"}, {"SEARCH BEFORE 2-Jan-1970", "* SEARCH 2"}, {"SEARCH ON 2-Jan-1970", "* SEARCH 3"}, {"SEARCH NOT ON 2-Jan-1970 UNSEEN", "* SEARCH 1 2"},
+		{"SEARCH YOUNGER 86400", "* SEARCH"}, {"SEARCH OLDER 86400", "* SEARCH 1 2 3"},
+		{"SEARCH SAVEDBEFORE 10-Sep-2001", "* SEARCH 1"}, {"SEARCH SAVEDON 10-Sep-2001", "* SEARCH 2"}, {"SEARCH SAVEDSINCE 10-Sep-2001", "* SEARCH 2 3"},
+		{"FETCH 2 INTERNALDATE", `* 2 FETCH (INTERNALDATE " 1-Jan-1970 00:01:00 +0000")`},
+		{"FETCH 3 (INTERNALDATE SAVEDATE)", `* 3 FETCH (INTERNALDATE " 2-Jan-1970 00:01:00 +0000" SAVEDATE "11-Sep-2001 01:46:40 +0000")`},
+		{"FETCH 1 (RFC822.SIZE INTERNALDATE)", `* 1 FETCH (RFC822.SIZE 20 INTERNALDATE " 3-Jan-1970 00:01:00 +0000")`},
+	} {
+		// Each is the first that asks.
+		c := ts.client()
+		c.ok("SELECT INBOX")
+		has(t, c.ok("%s", l.cmd), l.want)
+		c.ok("CLOSE")
+		os.Remove(ts.root + "/posthaste.index")
+	}
+	c := ts.client()
+	c.ok("SELECT INBOX")
+	c.ok("STORE 1:* +FLAGS (\\Answered)")
+	c.ok("CREATE Other")
+	c.ok("COPY 1:* Other")
+	has(t, c.ok("FETCH 1 INTERNALDATE"), `* 1 FETCH (INTERNALDATE " 3-Jan-1970 00:01:00 +0000")`)
+	c.ok("SELECT Other")
+	has(t, c.ok("SORT (ARRIVAL) UTF-8 ALL"), "* SORT 2 3 1")
+	has(t, c.ok("FETCH 2 INTERNALDATE"), `* 2 FETCH (INTERNALDATE " 1-Jan-1970 00:01:00 +0000")`)
+	has(t, c.ok("SEARCH SAVEDBEFORE 12-Sep-2001"), "* SEARCH")
 }
 
 // TestObjects is OBJECTID, PREVIEW and SAVEDATE.

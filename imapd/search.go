@@ -228,6 +228,19 @@ func (x *searching) trouble(err error) {
 	}
 }
 
+// date is a message's internal date.
+func (x *searching) date(m *mailbox.Message) (int64, bool) {
+	if m.Date != mailbox.NoDate {
+		return m.Date, true
+	}
+	x.l.set(m)
+	t, err := x.s.box.Date(m)
+	if err != nil {
+		x.trouble(err)
+	}
+	return t, err == nil
+}
+
 // headerOf returns the header in which to look for a field: what is cached of
 // it, if the field would be there.
 func (x *searching) headerOf(m *mailbox.Message, upper string) []byte {

@@ -18,6 +18,7 @@ const (
 // What a key looks at, in the order of what it costs.
 const (
 	costNone = iota
+	costDate // of the file, if nobody asked before
 	costFields
 	costText
 )
@@ -315,8 +316,11 @@ func (x *searchParser) dateKey(name string) (searchKey, bool) {
 		}
 		return t / 86400
 	}
-	internal := func(m *mailbox.Message) (int64, bool) { return day(m.Date), true }
-	saved := func(m *mailbox.Message) (int64, bool) { return day(m.SaveDate), m.SaveDate != 0 }
+	internal := func(s *searching, m *mailbox.Message) (int64, bool) {
+		t, ok := s.date(m)
+		return day(t), ok
+	}
+	saved := func(_ *searching, m *mailbox.Message) (int64, bool) { return day(m.SaveDate), m.SaveDate != 0 }
 	get, op := internal, name
 	switch name {
 	case "BEFORE", "ON", "SINCE":
@@ -343,21 +347,19 @@ func (x *searchParser) dateKey(name string) (searchKey, bool) {
 			p.Fail("%s needs a number of seconds above 0", name)
 		}
 		limit := x.now.Unix() - int64(seconds)
-		return cheap(func(_ uint32, m *mailbox.Message) bool {
-			if name == "YOUNGER" {
-				return m.Date >= limit
-			}
-			return m.Date <= limit
-		}), true
+		return searchKey{costDate, func(s *searching, _ uint32, m *mailbox.Message) bool {
+			t, ok := s.date(m)
+			return ok && (name == "YOUNGER" && t >= limit || name == "OLDER" && t <= limit)
+		}}, true
 	default:
 		return none, false
 	}
 	p.SP()
 	want := day(p.Date().Unix())
-	return cheap(func(_ uint32, m *mailbox.Message) bool {
-		d, ok := get(m)
+	return searchKey{costDate, func(s *searching, _ uint32, m *mailbox.Message) bool {
+		d, ok := get(s, m)
 		return ok && compareDay(op, d, want)
-	}), true
+	}}, true
 }
 
 func compareDay(op string, d, want int64) bool {

@@ -128,7 +128,8 @@ func (s *session) arrange(found []hit, keys []sortKey) error {
 func (x *searching) sortValue(m *mailbox.Message, key string) sortValue {
 	switch key {
 	case "ARRIVAL":
-		return sortValue{num: m.Date}
+		t, _ := x.date(m)
+		return sortValue{num: t}
 	case "SIZE":
 		n := m.Size
 		if n < 0 {
@@ -175,5 +176,6 @@ func (x *searching) sentDate(m *mailbox.Message) time.Time {
 	if t, ok := mimepart.ParseDate(string(x.field(m, "DATE"))); ok {
 		return t
 	}
-	return m.InternalDate()
+	n, _ := x.date(m)
+	return time.Unix(n, 0)
 }

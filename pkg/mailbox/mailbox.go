@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"time"
 )
 
@@ -52,8 +53,10 @@ type Message struct {
 	Keywords []string // in ascending order, in the spelling that came first
 	// Size is RFC822.SIZE, the size with CRLF line ends; -1 when it is not known
 	// yet: Mailbox.Size finds it out.
-	Size     int64
-	Date     int64  // internal date, Unix seconds
+	Size int64
+	// Date is the internal date, Unix seconds; NoDate when it is not known yet:
+	// Mailbox.Date finds it out.
+	Date     int64
 	SaveDate int64  // when it came into this folder (RFC 8514), Unix seconds
 	EmailID  uint64 // the same for copies (RFC 8474); 0 means none
 
@@ -65,8 +68,8 @@ type Message struct {
 // HasKeyword tells whether the message has the keyword, in any case.
 func (m *Message) HasKeyword(k string) bool { return hasFold(m.Keywords, k) }
 
-// InternalDate is Date as a time.
-func (m *Message) InternalDate() time.Time { return time.Unix(m.Date, 0) }
+// NoDate is a Message.Date that is not known yet.
+const NoDate = math.MinInt64
 
 // View is a snapshot of a folder.
 type View struct {
@@ -294,6 +297,9 @@ type Mailbox interface {
 	Move(uids []UID, to string) (Appended, error)
 	// Size finds out RFC822.SIZE when Message.Size is -1, and remembers it.
 	Size(*Message) (int64, error)
+	// Date finds out the internal date when Message.Date is NoDate, and remembers
+	// it: what it told once it always tells.
+	Date(*Message) (int64, error)
 	// Content opens a message. The error is ErrExpunged if it is gone.
 	Content(*Message) (Content, error)
 	// Cached returns what SetCached was given. The bytes must not be changed, and

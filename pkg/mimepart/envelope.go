@@ -105,6 +105,9 @@ func (p *addrParser) skip() (skipped bool) {
 // words reads words up to one of the stops; a space between words stays one
 // space if spaces, else goes.
 func (p *addrParser) words(stops string, spaces bool) string {
+	if s, ok := p.plain(stops, spaces); ok {
+		return s
+	}
 	var b strings.Builder
 	for {
 		sp := p.skip()
@@ -128,6 +131,31 @@ func (p *addrParser) words(stops string, spaces bool) string {
 		}
 		b.WriteString(p.s[start:p.i])
 	}
+}
+
+// plain is words where the text is what it stands for: words with one space
+// between them. Where it is not ok nothing is read.
+func (p *addrParser) plain(stops string, spaces bool) (string, bool) {
+	at := p.i
+	for p.i < len(p.s) && p.s[p.i] == ' ' {
+		p.i++
+	}
+	start, end := p.i, p.i
+	for p.i < len(p.s) {
+		switch c := p.s[p.i]; {
+		case strings.IndexByte(stops, c) >= 0:
+			return p.s[start:end], true
+		case c == ' ' && (end == p.i && end > start):
+			// Nothing is known before what follows is.
+		case c == ' ', c == '\t', c == '\r', c == '\n', c == '(', c == '"', c == '\\', end < p.i && !spaces:
+			p.i = at
+			return "", false
+		default:
+			end = p.i + 1
+		}
+		p.i++
+	}
+	return p.s[start:end], true
 }
 
 // one reads an address or the beginning of a group.

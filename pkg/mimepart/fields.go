@@ -87,6 +87,15 @@ func (f *fields) reset(budget int) {
 	f.cur, f.size, f.budget = -1, 0, budget
 }
 
+// shrink keeps the memory of ordinary fields only.
+func (f *fields) shrink() {
+	for i := range f.val {
+		if cap(f.val[i]) > 1<<10 {
+			f.val[i] = nil
+		}
+	}
+}
+
 // add takes a header line or, unless start, a further piece of one.
 func (f *fields) add(line []byte, start bool) {
 	if !start || line[0] == ' ' || line[0] == '\t' {

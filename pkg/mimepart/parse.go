@@ -87,11 +87,19 @@ type parser struct {
 	eol    int  // length of the last line end
 }
 
+var parsers = sync.Pool{New: func() any { return &parser{} }}
+
 func parse(l *lines) *Part {
-	p := &parser{}
+	p := parsers.Get().(*parser)
+	defer p.release()
 	root := p.open(0, true)
 	start := true // at the start of a line
 	for {
+		if !p.inHdr && l.r == nil && !p.bounded() {
+			p.nlines += bytes.Count(l.buf[l.pos:l.end], []byte{'\n'})
+			l.advance(l.end - l.pos)
+			break
+		}
 		at := l.off
 		line, whole := l.next()
 		if len(line) == 0 {
@@ -120,6 +128,24 @@ func parse(l *lines) *Part {
 	}
 	p.closeTo(0, l.off, 0)
 	return root
+}
+
+// release lets another message have the parser's memory.
+func (p *parser) release() {
+	clear(p.stack[:cap(p.stack)])
+	*p = parser{stack: p.stack[:0], hdr: p.hdr}
+	p.hdr.shrink()
+	parsers.Put(p)
+}
+
+// bounded tells whether a line could be a boundary.
+func (p *parser) bounded() bool {
+	for i := range p.stack {
+		if f := &p.stack[i]; f.boundary != "" && !f.closed {
+			return true
+		}
+	}
+	return false
 }
 
 // open begins a part, in its header.

@@ -323,7 +323,7 @@ func (f *File) Commit(l *Log, next mailbox.UID, seq mailbox.ModSeq) error {
 		if l.Len() > maxFrame {
 			return fmt.Errorf("%s: transaction of %d bytes", f.path(), l.Len())
 		}
-		b := l.frame(f.Header.Gen)
+		b := l.appendFrame(make([]byte, 0, frameHead+l.Len()), f.Header.Gen)
 		if n, err := f.f.WriteAt(b, f.end); err != nil {
 			if n > 0 {
 				f.f.Truncate(f.end)
@@ -361,9 +361,12 @@ func (f *File) Sync() error { return f.f.Sync() }
 // Size is the length of the log.
 func (f *File) Size() int64 { return f.end }
 
-// Wasteful tells whether a rewrite would make the file much smaller.
-func (f *File) Wasteful() bool {
-	return f.State.Dead > 1000 && f.State.Dead > 2*len(f.State.Messages)
+// Wasteful tells whether a rewrite would make the file much smaller. It waits for
+// the disk, and for all that the file system has to write, so it is for a
+// quiet moment unless must tells that it can wait no longer.
+func (f *File) Wasteful() (yes, must bool) {
+	dead := f.State.Dead
+	return dead > 1000 && dead > 2*len(f.State.Messages), dead > 100_000 && dead > 8*len(f.State.Messages)
 }
 
 // NewState returns the state of an empty folder, its UIDs beginning at next.
@@ -388,31 +391,54 @@ func (st *State) PreloadKeyword(k string) {
 // it. Of h, UIDValidity, ID, Recent and the directory times are taken; an ID of 0
 // is chosen.
 func (l Lock) Create(dir string, h Header, st *State) (*File, error) {
-	f, err := create(dir, h, st)
+	f, err := create(dir, h, st, true)
 	if err == nil {
 		err = l.markKnown()
 	}
 	return f, err
 }
 
-func create(dir string, h Header, st *State) (*File, error) {
+// CreateSoon is Create for a UIDVALIDITY that is new and known, durably, to
+// have been given out: should this index be lost, the next one has another. The caller makes
+// it durable with Settle when there is time.
+func (l Lock) CreateSoon(dir string, h Header, st *State) (*File, error) {
+	f, err := create(dir, h, st, false)
+	if err == nil {
+		err = l.markKnown()
+	}
+	return f, err
+}
+
+// Settle makes an index of CreateSoon in dir durable. It needs no lock.
+func (f *File) Settle(dir string) {
+	if f.f.Sync() == nil {
+		syncDir(dir)
+	}
+}
+
+func syncDir(dir string) {
+	if d, err := os.Open(dir); err == nil {
+		d.Sync()
+		d.Close()
+	}
+}
+
+func create(dir string, h Header, st *State, durable bool) (*File, error) {
 	h.Gen = rand.Uint64()
 	if h.ID == 0 {
 		h.ID = rand.Uint64() | 1
 	}
 	st.flush()
-	log := st.snapshot(h.Gen)
+	b := st.snapshot(make([]byte, HeaderSize), h.Gen)
 	h.UIDNext, h.HighestModSeq = st.UIDNext, st.HighestModSeq
 	h.reserve(h.UIDNext, h.HighestModSeq)
-	h.Length = HeaderSize + int64(len(log))
+	h.Length = int64(len(b))
 	now := Present()
 	h.Boot, h.Written = now.Boot, now.Now.UnixNano()
-	b := make([]byte, HeaderSize, h.Length)
 	h.Seq++
 	h.append(b[int64(h.Seq%2)*slotSize : int64(h.Seq%2)*slotSize])
 	h.Seq++
 	h.append(b[int64(h.Seq%2)*slotSize : int64(h.Seq%2)*slotSize])
-	b = append(b, log...)
 
 	tmp := fmt.Sprintf("%s/tmp/%s.%016x", dir, Name, rand.Uint64())
 	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
@@ -420,7 +446,7 @@ func create(dir string, h Header, st *State) (*File, error) {
 		return nil, err
 	}
 	_, err = f.Write(b)
-	if err == nil {
+	if err == nil && durable {
 		err = f.Sync()
 	}
 	if err == nil {
@@ -431,9 +457,8 @@ func create(dir string, h Header, st *State) (*File, error) {
 		os.Remove(tmp)
 		return nil, err
 	}
-	if d, err := os.Open(dir); err == nil {
-		d.Sync()
-		d.Close()
+	if durable {
+		syncDir(dir)
 	}
 	n := &File{dir: dir, f: f, Header: h, State: st, end: h.Length}
 	var fs unix.Stat_t
@@ -448,7 +473,7 @@ func create(dir string, h Header, st *State) (*File, error) {
 
 // Compact rewrites the file. The caller uses the returned File instead of f.
 func (f *File) Compact() (*File, error) {
-	n, err := create(f.dir, f.Header, f.State)
+	n, err := create(f.dir, f.Header, f.State, true)
 	if err == nil {
 		f.Close()
 	}

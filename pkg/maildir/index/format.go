@@ -126,9 +126,10 @@ const (
 	opChange  = 2 // other flags, keywords and file name
 	opExpunge = 3
 	opKeyword = 4 // the next keyword of the folder
-	opSize    = 5 // RFC822.SIZE became known
+	opSize    = 5 // RFC822.SIZE became known; written no more
 	opName    = 6 // other file name, nothing else
 	opFloor   = 7 // expunges up to this mod-sequence are not all remembered
+	opFacts   = 8 // RFC822.SIZE or the internal date became known
 )
 
 // Places of a message's file, the values of mailbox.Message.Place.
@@ -146,6 +147,15 @@ type Log struct {
 
 // Len is the size in bytes.
 func (l *Log) Len() int { return len(l.b) }
+
+// Grow makes room for a record of each message of list.
+func (l *Log) Grow(list []*mailbox.Message) {
+	size := 0
+	for _, m := range list {
+		size += len(m.File) + 40 + 2*len(m.Keywords)
+	}
+	l.b = slices.Grow(l.b, size)
+}
 
 func (l *Log) uint(v uint64) { l.b = binary.AppendUvarint(l.b, v) }
 
@@ -225,11 +235,12 @@ func (l *Log) Rename(m *mailbox.Message) {
 	l.string(m.File)
 }
 
-// Size records m's size.
-func (l *Log) Size(m *mailbox.Message) {
-	l.b = append(l.b, opSize)
+// Facts records m's size and date.
+func (l *Log) Facts(m *mailbox.Message) {
+	l.b = append(l.b, opFacts)
 	l.uint(uint64(m.UID))
 	l.uint(uint64(m.Size + 1))
+	l.b = binary.AppendVarint(l.b, m.Date)
 }
 
 // Expunge records that a message is gone.
@@ -244,13 +255,12 @@ func (l *Log) floor(s mailbox.ModSeq) {
 	l.uint(uint64(s))
 }
 
-// frame closes the transaction.
-func (l *Log) frame(gen uint64) []byte {
-	b := make([]byte, frameHead, frameHead+len(l.b))
-	binary.LittleEndian.PutUint32(b, uint32(len(l.b)))
-	b = append(b, l.b...)
-	binary.LittleEndian.PutUint32(b[4:], frameSum(b[:4], l.b, gen))
-	return b
+// appendFrame closes the transaction.
+func (l *Log) appendFrame(b []byte, gen uint64) []byte {
+	start := len(b)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(l.b)))
+	b = binary.LittleEndian.AppendUint32(b, frameSum(b[start:], l.b, gen))
+	return append(b, l.b...)
 }
 
 // frameSum covers the length and the generation, so that what an earlier file
@@ -421,7 +431,7 @@ func (st *State) record(d *decoder) {
 		if !d.bad {
 			st.add(m)
 		}
-	case opChange, opName, opSize:
+	case opChange, opName, opSize, opFacts:
 		u := mailbox.UID(d.uint(1<<32 - 2))
 		i, ok := st.find(u)
 		if !ok {
@@ -439,6 +449,9 @@ func (st *State) record(d *decoder) {
 			m.Place, m.File = d.fileName()
 		case opSize:
 			m.Size = int64(d.uint(1<<62)) - 1
+		case opFacts:
+			m.Size = int64(d.uint(1<<62)) - 1
+			m.Date = d.int()
 		}
 		if !d.bad {
 			st.replace(i, m)

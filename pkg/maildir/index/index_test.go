@@ -172,7 +172,7 @@ func FuzzIndex(f *testing.F) {
 	m := *file.State.Messages[0]
 	m.ModSeq, m.Keywords, m.Place, m.File = 9, []string{"$new"}, Cur, "file5:2,S"
 	l.Change(file.State, &m)
-	l.Size(&mailbox.Message{UID: 7, Size: 100})
+	l.Facts(&mailbox.Message{UID: 7, Size: 100, Date: mailbox.NoDate})
 	l.Rename(&mailbox.Message{UID: 7, File: "y"})
 	if err := file.Commit(&l, file.State.UIDNext, 9); err != nil {
 		f.Fatal(err)
@@ -195,11 +195,11 @@ func FuzzIndex(f *testing.F) {
 		h.append(buf[:0])
 		h.append(buf[slotSize:slotSize])
 		data := append(buf, log...)
-		data = append(data, (&Log{b: log}).frame(h.Gen)...)
+		data = append(data, (&Log{b: log}).appendFrame(nil, h.Gen)...)
 		p, err := Parse(data, clock)
 		if err != nil {
 			// The log alone as a transaction.
-			data = append(buf[:HeaderSize:HeaderSize], (&Log{b: log}).frame(h.Gen)...)
+			data = append(buf[:HeaderSize:HeaderSize], (&Log{b: log}).appendFrame(nil, h.Gen)...)
 			if p, err = Parse(data, clock); err != nil {
 				return
 			}
@@ -212,7 +212,7 @@ func FuzzIndex(f *testing.F) {
 			last = m.UID
 		}
 		q := &Parsed{State: newState(), Header: Header{UIDNext: p.State.UIDNext, HighestModSeq: p.State.HighestModSeq}}
-		snap := p.State.snapshot(1)
+		snap := p.State.snapshot(nil, 1)
 		for len(snap) > 0 {
 			payload, n, ok := nextFrame(snap, 1)
 			if !ok {
@@ -226,4 +226,45 @@ func FuzzIndex(f *testing.F) {
 		q.settle(true)
 		same(t, q.State, p.State)
 	})
+}
+
+// TestFacts: what became known of a message is in the index, also where an
+// earlier version wrote it as a size alone.
+func TestFacts(t *testing.T) {
+	dir := t.TempDir()
+	f := sample(t, dir)
+	var l Log
+	for u := mailbox.UID(5); u < 8; u++ {
+		l.Add(f.State, &mailbox.Message{UID: u, ModSeq: 2, Size: -1, Date: mailbox.NoDate, File: fmt.Sprint("file", u)})
+	}
+	if err := f.Commit(&l, 8, 2); err != nil {
+		t.Fatal(err)
+	}
+	var facts Log
+	facts.Facts(&mailbox.Message{UID: 5, Size: 100, Date: -7})
+	facts.Facts(&mailbox.Message{UID: 6, Size: -1, Date: 1 << 40})
+	facts.b = append(facts.b, opSize, 7, 51)
+	if err := f.Commit(&facts, 8, 2); err != nil {
+		t.Fatal(err)
+	}
+	check := func(st *State) {
+		t.Helper()
+		for i, want := range []mailbox.Message{{Size: 100, Date: -7}, {Size: -1, Date: 1 << 40}, {Size: 50, Date: mailbox.NoDate}} {
+			if m := st.Messages[i]; m.Size != want.Size || m.Date != want.Date || m.ModSeq != 2 {
+				t.Errorf("UID %d: %+v", m.UID, m)
+			}
+		}
+	}
+	check(f.State)
+	n, err := f.Compact()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	again, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	check(again.State)
 }

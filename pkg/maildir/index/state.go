@@ -162,9 +162,13 @@ func (st *State) Vanished(since mailbox.ModSeq) (uids []mailbox.UID, ok bool) {
 
 // snapshot writes the state as a new log. Expunges come before messages, since
 // the messages' UIDs must ascend past what was ever given.
-func (st *State) snapshot(gen uint64) []byte {
-	var out []byte
-	var l Log
+func (st *State) snapshot(out []byte, gen uint64) []byte {
+	size := 1 << 10
+	for _, m := range st.Messages {
+		size += len(m.File) + 48
+	}
+	out = slices.Grow(out, size)
+	l := Log{b: make([]byte, 0, min(size, 1<<20+1<<10))}
 	for _, k := range st.Keywords {
 		l.b = append(l.b, opKeyword)
 		l.string(k)
@@ -172,7 +176,7 @@ func (st *State) snapshot(gen uint64) []byte {
 	l.floor(st.Floor)
 	flush := func(limit int) {
 		if l.Len() > limit {
-			out = append(out, l.frame(gen)...)
+			out = l.appendFrame(out, gen)
 			l.b = l.b[:0]
 		}
 	}

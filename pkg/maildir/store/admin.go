@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -181,7 +182,7 @@ func (f *folder) wireSize(x *mailbox.Message) (int64, error) {
 	if err != nil {
 		return 0, &os.PathError{Op: "open", Path: f.path(x), Err: err}
 	}
-	c, err := b.content(fd, x)
+	c, _, err := b.content(fd, x)
 	if err != nil {
 		return 0, err
 	}
@@ -221,7 +222,7 @@ func (a *maildirAdmin) Rebuild(name string) (kept bool, err error) {
 				return err
 			}
 			if n.Size != x.Size {
-				log.Size(&n)
+				log.Facts(&n)
 			}
 		}
 		if log.Len() > 0 {
@@ -358,11 +359,7 @@ func (m *Manager) importFolder(src, root, name string) (im Imported, err error) 
 	if err != nil {
 		return im, err
 	}
-	files := make([]seen, 0, len(lk.files))
-	for _, s := range byBase(lk.files) {
-		files = append(files, s)
-	}
-	slices.SortFunc(files, func(a, b seen) int { return compareNames(a.file, b.file) })
+	files := inOrder(lk.files, nil)
 	if _, count := maildir.Count(dir); count == 0 && !index.Known(dir) {
 		im.UIDs = true
 		im.Messages, err = adopt(src, dir, files)
@@ -384,7 +381,7 @@ func (m *Manager) importFolder(src, root, name string) (im Imported, err error) 
 	defer m.release(f)
 	for part := range slices.Chunk(files, 500) {
 		var adds []*addition
-		msgs, _, err := from.inspectAll(part)
+		msgs, _, err := from.messages(part)
 		if err != nil {
 			return im, err
 		}
@@ -394,11 +391,11 @@ func (m *Manager) importFolder(src, root, name string) (im Imported, err error) 
 			}
 			s := part[i]
 			a := &addition{m: *x, base: m.uniqueName()}
+			a.m.SaveDate = time.Now().Unix()
 			a.tmp = f.where() + "/tmp/" + a.base
 			if err := copyFile(src+"/"+placeName(s.place)+"/"+s.file, a.tmp); err != nil {
 				return im, err
 			}
-			a.m.Size = -1
 			a.bytes = physicalSize(&a.m, a.tmp)
 			adds = append(adds, a)
 		}
@@ -417,7 +414,7 @@ func (m *Manager) importFolder(src, root, name string) (im Imported, err error) 
 }
 
 // adopt copies a folder as it is, with what knows its UIDs.
-func adopt(src, dir string, files []seen) (int, error) {
+func adopt(src, dir string, files []arrival) (int, error) {
 	n := 0
 	for _, s := range files {
 		rel := "/" + placeName(s.place) + "/" + s.file

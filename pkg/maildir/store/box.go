@@ -18,7 +18,10 @@ type box struct {
 	recent   []mailbox.UIDRange
 	changed  chan struct{}
 	win      window
-	closed   bool
+	// Where facts are found out next if messages are asked for in order, and of
+	// how many: see lookAt.
+	lookNext, lookMany int
+	closed             bool
 }
 
 var _ mailbox.Mailbox = (*box)(nil)
@@ -229,19 +232,25 @@ func (b *box) Close() error {
 		return nil
 	}
 	b.closed = true
-	f := b.f
+	f, wasteful := b.f, false
 	f.mu.Lock()
 	delete(f.boxes, b)
 	if len(f.boxes) == 0 {
-		f.flushSizes()
+		f.flushFacts()
 		if f.cache != nil {
 			f.cache.flush(f)
 		}
 		if f.mb != nil {
 			f.flushMbox()
 		}
+		if f.idx != nil {
+			wasteful, _ = f.idx.Wasteful()
+		}
 	}
 	f.mu.Unlock()
+	if wasteful {
+		f.m.soon(f.tidy)
+	}
 	b.win = window{}
 	f.m.release(f)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -42,10 +43,13 @@ type cache struct {
 	validity uint32
 	locs     map[cacheKey]cacheLoc
 	end      int64
-	gen      int // of the file that f is
-	pending  []byte
+	gen      int                   // of the file that f is
+	pending  []byte                // of pendings
 	waiting  map[cacheKey]cacheLoc // offsets in pending
 }
+
+// pendings are buffers for what waits. Nobody else has a part of one: see Cached.
+var pendings = sync.Pool{New: func() any { b := make([]byte, 0, cacheFlush+64<<10); return &b }}
 
 // window is a session's read-ahead in the cache file.
 type window struct {
@@ -54,6 +58,7 @@ type window struct {
 	off int64
 	b   []byte
 	buf []byte
+	own []byte // a copy of what waits
 }
 
 var cacheTable = crc32.MakeTable(crc32.Castagnoli)
@@ -129,7 +134,10 @@ func (c *cache) read(st *index.State) (dead int64, ok bool) {
 	if _, err := c.f.ReadAt(head[:], 0); err != nil || string(head[:8]) != cacheMagic || binary.LittleEndian.Uint32(head[8:]) != c.validity {
 		return 0, false
 	}
-	buf := make([]byte, 0, min(max(info.Size()-c.end, 0), 4<<20)+maxBlob)
+	if c.end >= info.Size() {
+		return 0, true
+	}
+	buf := make([]byte, 0, min(info.Size()-c.end, 4<<20+maxBlob))
 	for c.end < info.Size() {
 		n, err := c.f.ReadAt(buf[:min(int64(cap(buf)), info.Size()-c.end)], c.end)
 		if err != nil && err != io.EOF {
@@ -290,6 +298,9 @@ func (c *cache) again() bool {
 }
 
 func (c *cache) forget() {
+	if b := c.pending[:0]; cap(b) > 0 && cap(b) <= 2*cacheFlush {
+		pendings.Put(&b)
+	}
 	c.pending = nil
 	clear(c.waiting)
 }
@@ -316,7 +327,8 @@ func (b *box) Cached(u mailbox.UID, k mailbox.CacheKind) ([]byte, bool) {
 	c := f.openCache()
 	key := keyOf(u, k)
 	if loc, ok := c.waiting[key]; ok {
-		return c.pending[loc.off : loc.off+int64(loc.len) : loc.off+int64(loc.len)], true
+		b.win.own = append(b.win.own[:0], c.pending[loc.off:loc.off+int64(loc.len)]...)
+		return b.win.own, true
 	}
 	loc, ok := c.locs[key]
 	if !ok || c.f == nil {
@@ -347,6 +359,9 @@ func (b *box) SetCached(u mailbox.UID, k mailbox.CacheKind, data []byte) {
 		return
 	}
 	c := f.openCache()
+	if c.pending == nil {
+		c.pending = *pendings.Get().(*[]byte)
+	}
 	off := len(c.pending) + cacheRecord
 	c.pending = putRecord(c.pending, u, k, data)
 	c.waiting[keyOf(u, k)] = cacheLoc{int64(off), uint32(len(data))}

@@ -164,7 +164,7 @@ func (f *folder) change(list []*mailbox.Message, c *mailbox.StoreChange) error {
 		st := f.idx.State
 		seq := st.HighestModSeq + 1
 		touched := [3]bool{}
-		for _, m := range list {
+		for i, m := range list {
 			fl, kw := apply(m, c)
 			if fl == m.Flags && slices.Equal(kw, m.Keywords) {
 				continue
@@ -199,6 +199,9 @@ func (f *folder) change(list []*mailbox.Message, c *mailbox.StoreChange) error {
 					return fmt.Errorf("rename %s: %w", f.path(m), err)
 				}
 				touched[m.Place], touched[n.Place] = true, true
+			}
+			if log.Len() == 0 {
+				log.Grow(list[i:])
 			}
 			log.Change(st, &n)
 		}

@@ -4,15 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"posthaste/pkg/mailbox"
-	"posthaste/pkg/maildir/index"
 )
 
 // wholeLimit is the largest file that is read into memory at once.
@@ -253,19 +250,19 @@ func (b *box) Content(m *mailbox.Message) (mailbox.Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := b.content(fd, m)
-	if err == nil && m.Size < 0 && b.known(m.UID) < 0 {
-		b.noteSize(m.UID, c.Size())
+	c, date, err := b.content(fd, m)
+	if err == nil && (m.Size < 0 || m.Date == mailbox.NoDate) {
+		b.note(m.UID, fact{c.Size(), date})
 	}
 	return c, err
 }
 
-// content reads the message from its open file.
-func (b *box) content(fd int, m *mailbox.Message) (mailbox.Content, error) {
+// content reads the message from its open file, which also tells its date.
+func (b *box) content(fd int, m *mailbox.Message) (c mailbox.Content, date int64, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		unix.Close(fd)
-		return nil, fmt.Errorf("%s: not a plain file", b.f.path(m))
+		return nil, 0, fmt.Errorf("%s: not a plain file", b.f.path(m))
 	}
 	verbatim := isVerbatim(m.File, st.Size)
 	if st.Size > wholeLimit {
@@ -273,9 +270,9 @@ func (b *box) content(fd int, m *mailbox.Message) (mailbox.Content, error) {
 		l, err := newLarge(f, st.Size, verbatim)
 		if err != nil {
 			f.Close()
-			return nil, err
+			return nil, 0, err
 		}
-		return l, nil
+		return l, st.Mtim.Sec, nil
 	}
 	defer unix.Close(fd)
 	buf := contentBuffers.Get().(*contentBuffer)
@@ -290,7 +287,7 @@ func (b *box) content(fd int, m *mailbox.Message) (mailbox.Content, error) {
 		}
 		if err != nil {
 			contentBuffers.Put(buf)
-			return nil, &os.PathError{Op: "read", Path: b.f.path(m), Err: err}
+			return nil, 0, &os.PathError{Op: "read", Path: b.f.path(m), Err: err}
 		}
 		if k == 0 {
 			raw = raw[:n]
@@ -305,7 +302,7 @@ func (b *box) content(fd int, m *mailbox.Message) (mailbox.Content, error) {
 		buf.wire = appendCRLF(buf.wire[:0], raw, 0)
 		w.b = buf.wire
 	}
-	return w, nil
+	return w, st.Mtim.Sec, nil
 }
 
 // isVerbatim tells whether the file is the wire form already: see incoming.
@@ -314,77 +311,4 @@ func isVerbatim(file string, size int64) bool {
 	w, ok := field(base, "W")
 	s, ok2 := field(base, "S")
 	return ok && ok2 && w == s && s == size
-}
-
-func (b *box) Size(m *mailbox.Message) (int64, error) {
-	if m.Size >= 0 {
-		return m.Size, nil
-	}
-	if n := b.known(m.UID); n >= 0 {
-		return n, nil
-	}
-	c, err := b.Content(m)
-	if err != nil {
-		return 0, err
-	}
-	defer c.Close()
-	return c.Size(), nil
-}
-
-// known returns the size if somebody found it out since, else -1.
-func (b *box) known(u mailbox.UID) int64 {
-	f := b.f
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.idx == nil || f.idx.Header.UIDValidity != b.view.UIDValidity {
-		return -1
-	}
-	if n, ok := f.sizes[u]; ok {
-		return n
-	}
-	if m := f.idx.State.Get(u); m != nil {
-		return m.Size
-	}
-	return -1
-}
-
-// noteSize remembers a size, to be written with others.
-func (b *box) noteSize(u mailbox.UID, size int64) {
-	f := b.f
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.idx == nil || f.idx.Header.UIDValidity != b.view.UIDValidity {
-		return
-	}
-	if f.sizes == nil {
-		f.sizes = map[mailbox.UID]int64{}
-	}
-	f.sizes[u] = size
-	if len(f.sizes) >= 1024 {
-		f.flushSizes()
-	}
-}
-
-// flushSizes writes the sizes that were found out. f.mu is held. Trouble means
-// that they will be found out again.
-func (f *folder) flushSizes() {
-	if len(f.sizes) == 0 || f.gone {
-		return
-	}
-	sizes := f.sizes
-	f.sizes = nil
-	f.locked(func() error {
-		var log index.Log
-		for _, u := range slices.Sorted(maps.Keys(sizes)) {
-			if m := f.idx.State.Get(u); m != nil && m.Size < 0 {
-				n := *m
-				n.Size = sizes[u]
-				log.Size(&n)
-			}
-		}
-		if log.Len() == 0 {
-			return nil
-		}
-		return f.commit(&log, 0, 0)
-	})
 }

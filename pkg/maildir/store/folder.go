@@ -51,8 +51,8 @@ type folder struct {
 	merges  int  // how often something of others was taken in
 	gone    bool
 	cache   *cache
-	sizes   map[mailbox.UID]int64 // found out, not written yet
-	mb      *mboxFile             // if the messages are in an mbox file; nil for a Maildir
+	facts   map[mailbox.UID]fact // found out, not written yet
+	mb      *mboxFile            // if the messages are in an mbox file; nil for a Maildir
 
 	// Guarded by Manager.mu.
 	refs     int
@@ -148,10 +148,9 @@ func (f *folder) locked(fn func() error) error {
 	if err == nil {
 		err = fn()
 	}
-	if err == nil && f.idx.Wasteful() {
-		var n *index.File
-		if n, err = f.idx.Compact(); err == nil {
-			f.idx = n
+	if err == nil {
+		if _, must := f.idx.Wasteful(); must {
+			err = f.rewrite()
 		}
 	}
 	f.publish()
@@ -164,6 +163,30 @@ func (f *folder) locked(fn func() error) error {
 		return f.trouble(err)
 	}
 	return nil
+}
+
+// rewrite leaves out of the index what is no more. The lock is held.
+func (f *folder) rewrite() error {
+	n, err := f.idx.Compact()
+	if err == nil {
+		f.idx = n
+	}
+	return err
+}
+
+// tidy rewrites the index if that is worth it and no session has the folder open.
+func (f *folder) tidy() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.idx == nil || f.gone || len(f.boxes) > 0 {
+		return
+	}
+	f.locked(func() error {
+		if yes, _ := f.idx.Wasteful(); !yes {
+			return nil
+		}
+		return f.rewrite()
+	})
 }
 
 // softError wraps an error that left the index as it should be.

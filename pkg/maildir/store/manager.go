@@ -165,7 +165,7 @@ func (m *Manager) Close() error {
 	m.done.Wait()
 	for _, f := range all {
 		f.mu.Lock()
-		f.flushSizes()
+		f.flushFacts()
 		f.closeCache()
 		f.drop()
 		f.mu.Unlock()
@@ -236,6 +236,19 @@ func (m *Manager) release(f *folder) {
 	}
 }
 
+// soon runs fn beside what the sessions do. Close waits for it.
+func (m *Manager) soon(fn func()) {
+	m.mu.Lock()
+	closed := m.closed
+	if !closed {
+		m.done.Go(fn)
+	}
+	m.mu.Unlock()
+	if closed {
+		fn()
+	}
+}
+
 // closeLater closes a folder without m.mu, which is held. Close waits for that,
 // or does it itself.
 func (m *Manager) closeLater(f *folder) {
@@ -249,7 +262,7 @@ func (m *Manager) closeLater(f *folder) {
 func (f *folder) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.flushSizes()
+	f.flushFacts()
 	f.closeCache()
 	f.drop()
 	f.view = nil

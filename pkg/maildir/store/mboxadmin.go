@@ -165,13 +165,9 @@ func (a *mboxAdmin) importFolder(root, src, name string) (im Imported, err error
 	if err := a.s.Create(name, mailbox.UseNone); err != nil && !errors.Is(err, mailbox.ErrExists) {
 		return im, err
 	}
-	files := make([]seen, 0, len(lk.files))
-	for _, s := range byBase(lk.files) {
-		files = append(files, s)
-	}
-	slices.SortFunc(files, func(a, b seen) int { return compareNames(a.file, b.file) })
+	files := inOrder(lk.files, nil)
 	for part := range slices.Chunk(files, 500) {
-		msgs, _, err := from.inspectAll(part)
+		msgs, _, err := from.messages(part)
 		if err != nil {
 			return im, err
 		}
@@ -217,7 +213,7 @@ func appendFile(ap mailbox.Appender, path string, m *mailbox.Message) error {
 	if err != nil {
 		return err
 	}
-	w, err := ap.Begin(mailbox.AppendInfo{Flags: m.Flags, Keywords: m.Keywords, Date: m.InternalDate()})
+	w, err := ap.Begin(mailbox.AppendInfo{Flags: m.Flags, Keywords: m.Keywords, Date: st.ModTime()})
 	if err == nil {
 		_, err = l.WriteTo(io.Writer(w))
 	}

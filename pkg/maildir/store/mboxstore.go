@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -647,7 +648,7 @@ func (b *box) copyMbox(uids []mailbox.UID, to string, move bool) (out mailbox.Ap
 
 // copy adds a message as it is elsewhere.
 func (a *appender) copy(m *mailbox.Message, c mailbox.Content, held bool) error {
-	w, err := a.Begin(mailbox.AppendInfo{Flags: m.Flags, Keywords: m.Keywords, Date: m.InternalDate()})
+	w, err := a.Begin(mailbox.AppendInfo{Flags: m.Flags, Keywords: m.Keywords, Date: time.Unix(m.Date, 0)})
 	if err != nil {
 		return err
 	}

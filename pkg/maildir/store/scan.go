@@ -1,9 +1,7 @@
 package store
 
 import (
-	"cmp"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"runtime"
@@ -25,38 +23,6 @@ const maxMessages = 4 << 20
 // maxFresh bounds a transaction; what is more comes in the next.
 const maxFresh = 100_000
 
-// seen is one file that a look at new/ or cur/ found.
-type seen struct {
-	file  string
-	place uint8
-}
-
-// readNames adds the files of a directory to list.
-func readNames(dir string, place uint8, list []seen) ([]seen, error) {
-	d, err := os.Open(dir + "/" + placeName(place))
-	if err != nil {
-		return list, err
-	}
-	defer d.Close()
-	for {
-		names, err := d.Readdirnames(1024)
-		for _, n := range names {
-			if n[0] != '.' && len(n) < 256 && !strings.HasPrefix(n, ":") {
-				list = append(list, seen{n, place})
-			}
-		}
-		if len(list) > maxMessages {
-			return nil, fmt.Errorf("%s: more than %d messages", dir, maxMessages)
-		}
-		if err == io.EOF || err == nil && len(names) == 0 {
-			return list, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-}
-
 // look is what is in the directories, and the times that say so.
 type look struct {
 	files              []seen
@@ -65,11 +31,22 @@ type look struct {
 	newLooked, curLook int64
 }
 
+// expected guesses how many files a directory has.
+func expected(path string) int {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return 0
+	}
+	return int(min(st.Size/48, 1<<16))
+}
+
 func (f *folder) read(n, c bool) (*look, error) {
 	l := &look{new: n, cur: c}
 	var err error
 	if f.idx != nil {
 		l.files = make([]seen, 0, len(f.idx.State.Messages)+16)
+	} else {
+		l.files = make([]seen, 0, expected(f.dir+"/cur"))
 	}
 	// new/ first: what moves to cur/ meanwhile is then seen twice, not never.
 	if n {
@@ -221,7 +198,7 @@ func (f *folder) confirm(missing []*mailbox.Message, found map[string]seen, hand
 				continue
 			}
 			if m.Place == index.Tmp && f.forward(m) {
-				handle(m, seen{m.File, index.Cur})
+				handle(m, seen{file: m.File, place: index.Cur})
 				continue
 			}
 			left = append(left, m)
@@ -285,11 +262,15 @@ func (f *folder) addFound(log *index.Log, found map[string]seen, seq mailbox.Mod
 	if len(found) == 0 {
 		return 0, nil
 	}
-	fresh, _ := inOrder(found, nil)
+	left := make([]seen, 0, len(found))
+	for _, s := range found {
+		left = append(left, s)
+	}
+	fresh := inOrder(left, nil)
 	if len(fresh) > maxFresh {
 		fresh, f.again = fresh[:maxFresh], true
 	}
-	msgs, gone, err := f.inspectAll(fresh)
+	msgs, gone, err := f.messages(fresh)
 	if err != nil {
 		return 0, err
 	}
@@ -308,100 +289,78 @@ func (f *folder) addFound(log *index.Log, found map[string]seen, seq mailbox.Mod
 	return next, nil
 }
 
-// inspectAll inspects files, many of them in parallel: what counts is system
-// calls. A nil message is no plain file, or gone; gone tells of the latter.
-func (f *folder) inspectAll(list []seen) (msgs []*mailbox.Message, gone bool, err error) {
+// messages makes messages of files, without UIDs, many in parallel. A nil
+// message is no plain file, or gone; gone tells of the latter.
+func (f *folder) messages(list []arrival) (msgs []*mailbox.Message, gone bool, err error) {
 	msgs = make([]*mailbox.Message, len(list))
 	slab := make([]mailbox.Message, len(list))
-	var fds [2]int
-	for p := range fds {
-		if fds[p], err = unix.Open(f.dir+"/"+placeName(uint8(p)), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-			return nil, false, &os.PathError{Op: "open", Path: f.dir, Err: err}
+	now := time.Now().Unix()
+	var lost atomic.Bool
+	err = inParallel(len(list), func(i int) error {
+		ok, err := f.message(&list[i], now, &slab[i])
+		if ok {
+			msgs[i] = &slab[i]
 		}
-		defer unix.Close(fds[p])
-	}
+		if isNotExist(err) {
+			lost.Store(true)
+			return nil
+		}
+		return err
+	})
+	return msgs, lost.Load(), err
+}
+
+// inParallel calls fn for the numbers below n, on several processors if they
+// are many. After an error no more are begun.
+func inParallel(n int, fn func(i int) error) error {
 	workers := 1
-	if len(list) >= 500 {
+	if n >= 500 {
 		workers = max(1, min(4, runtime.GOMAXPROCS(0)))
 	}
-	var lost atomic.Bool
 	errs := make([]error, workers)
 	var wg sync.WaitGroup
-	for w := range workers {
-		wg.Go(func() {
-			for i := w * len(list) / workers; i < (w+1)*len(list)/workers; i++ {
-				ok, err := f.inspect(fds[list[i].place], list[i], &slab[i])
-				switch {
-				case err == unix.ENOENT:
-					lost.Store(true)
-				case err != nil:
-					errs[w] = &os.PathError{Op: "stat", Path: f.dir + "/" + placeName(list[i].place) + "/" + list[i].file, Err: err}
-					return
-				case ok:
-					msgs[i] = &slab[i]
-				}
-			}
-		})
+	part := func(w int) {
+		for i := w * n / workers; i < (w+1)*n/workers && errs[w] == nil; i++ {
+			errs[w] = fn(i)
+		}
 	}
+	for w := 1; w < workers; w++ {
+		wg.Go(func() { part(w) })
+	}
+	part(0)
 	wg.Wait()
-	return msgs, lost.Load(), errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
-// inspect makes a message of a file in the directory dirfd, without UID. It is
-// false for what is no plain file.
-func (f *folder) inspect(dirfd int, s seen, m *mailbox.Message) (bool, error) {
+// message makes a message of a file. It is false for what is no plain file.
+// What only the file itself tells, its time and size, is found out when somebody
+// asks: see facts.
+func (f *folder) message(a *arrival, now int64, m *mailbox.Message) (bool, error) {
+	*m = mailbox.Message{File: a.file, Place: a.place, Size: -1, Date: mailbox.NoDate, SaveDate: int64(a.time), EmailID: index.EmailID(a.base())}
+	m.Flags, m.Keywords, _ = f.let.parseInfo(a.info())
+	named := savedWhen(a, now)
+	if named && !a.unsure {
+		return true, nil
+	}
 	var st unix.Stat_t
-	if err := unix.Fstatat(dirfd, s.file, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return false, err
+	path := f.dir + "/" + placeName(a.place) + "/" + a.file
+	if err := unix.Lstat(path, &st); err != nil {
+		return false, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return false, nil
+	if !named {
+		m.SaveDate = st.Ctim.Sec
 	}
-	base, info := splitName(s.file)
-	*m = mailbox.Message{File: s.file, Place: s.place, Size: -1, Date: st.Mtim.Sec, SaveDate: st.Ctim.Sec, EmailID: index.EmailID(base)}
-	m.Flags, m.Keywords, _ = f.let.parseInfo(info)
-	if w, ok := field(base, "W"); ok {
-		// A wrong size would cut messages off or hang clients.
-		if p, ok := field(base, "S"); ok && p == st.Size && w >= p && w <= 2*p {
-			m.Size = w
-		}
-	}
-	return true, nil
+	return st.Mode&unix.S_IFMT == unix.S_IFREG, nil
 }
 
-// arrival is a file with what new files are ordered by.
-type arrival struct {
-	seen
-	uid  mailbox.UID // from Dovecot, or 0
-	time uint64
-}
+// firstMaildir is before any time in a file name.
+const firstMaildir = 788918400 // 1995
 
-// inOrder sorts files: those with UIDs first, then as they arrived.
-func inOrder(found map[string]seen, uids map[string]mailbox.UID) ([]seen, []mailbox.UID) {
-	list := make([]arrival, 0, len(found))
-	for base, s := range found {
-		a := arrival{seen: s, uid: uids[base]}
-		a.time, _ = leadingNumber(s.file)
-		list = append(list, a)
-	}
-	slices.SortFunc(list, func(a, b arrival) int {
-		switch {
-		case a.uid != 0 && b.uid != 0:
-			return cmp.Compare(a.uid, b.uid)
-		case a.uid != 0:
-			return -1
-		case b.uid != 0:
-			return 1
-		case a.time != b.time:
-			return cmp.Compare(a.time, b.time)
-		}
-		return compareNames(a.file, b.file)
-	})
-	files, us := make([]seen, len(list)), make([]mailbox.UID, len(list))
-	for i, a := range list {
-		files[i], us[i] = a.seen, a.uid
-	}
-	return files, us
+// savedWhen tells whether the name begins with the time at which the file came
+// here. That is SAVEDATE (RFC 8514): who delivers or copies a message gives it a name, while the
+// file's own times change with each flag, or when it is restored from a backup.
+func savedWhen(a *arrival, now int64) bool {
+	return a.time >= firstMaildir && a.time <= uint64(now) && strings.HasPrefix(a.rest(), ".")
 }
 
 // build makes an index where there is none, or none that can be read. known
@@ -413,29 +372,60 @@ func (f *folder) build(l index.Lock, known bool) error {
 	}
 	f.letSeen = fileStamp{}
 	f.loadLetters()
-	lk, err := f.read(true, true)
-	if err != nil {
-		return err
-	}
 	var list *uidList
 	if !known {
 		list = f.readUIDList()
 	}
-	var validity uint32
-	if list != nil {
-		validity, err = noteUIDValidity(f.root, list.UIDValidity)
-	} else {
+	// Durable before the index that uses it, and meanwhile the directories are read.
+	validity := make(chan validityResult, 1)
+	go func(list *uidList) {
+		var r validityResult
+		if list != nil {
+			r.v, r.err = noteUIDValidity(f.root, list.UIDValidity)
+		} else {
+			r.v, r.err = nextUIDValidity(f.root)
+		}
+		validity <- r
+	}(list)
+	takenOver := list != nil
+	if !takenOver {
 		list = &uidList{UIDNext: 1}
-		validity, err = nextUIDValidity(f.root)
 	}
-	if err != nil {
+	st, lk, err := f.firstLook(list)
+	v := <-validity
+	if err = errors.Join(err, v.err); err != nil {
 		return err
 	}
-	found := byBase(lk.files)
-	order, uids := inOrder(found, list.UIDs)
-	msgs, gone, err := f.inspectAll(order)
-	if err != nil {
+	h := index.Header{UIDValidity: v.v, New: lk.newTime, NewLooked: lk.newLooked, Cur: lk.curTime, CurLook: lk.curLook}
+	h.Recent = f.recentFrom(st)
+	if takenOver {
+		// Until it is durable, Dovecot's list is all that knows of these UIDs.
+		f.idx, err = l.Create(f.dir, h, st)
 		return err
+	}
+	if f.idx, err = l.CreateSoon(f.dir, h, st); err != nil {
+		return err
+	}
+	idx, dir := f.idx, f.dir
+	f.m.soon(func() { idx.Settle(dir) })
+	return nil
+}
+
+type validityResult struct {
+	v   uint32
+	err error
+}
+
+// firstLook makes a state of what is in the directories, with the UIDs of list.
+func (f *folder) firstLook(list *uidList) (*index.State, *look, error) {
+	lk, err := f.read(true, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	order := inOrder(lk.files, list.UIDs)
+	msgs, gone, err := f.messages(order)
+	if err != nil {
+		return nil, nil, err
 	}
 	if gone {
 		lk.newTime, lk.curTime = 0, 0 // look again
@@ -449,7 +439,7 @@ func (f *folder) build(l index.Lock, known bool) error {
 		if m == nil {
 			continue
 		}
-		if m.UID = uids[i]; m.UID == 0 {
+		if m.UID = order[i].uid; m.UID == 0 {
 			m.UID = next
 			next++
 		}
@@ -460,10 +450,7 @@ func (f *folder) build(l index.Lock, known bool) error {
 		st.Preload(m)
 	}
 	st.UIDNext = max(st.UIDNext, next)
-	h := index.Header{UIDValidity: validity, New: lk.newTime, NewLooked: lk.newLooked, Cur: lk.curTime, CurLook: lk.curLook}
-	h.Recent = f.recentFrom(st)
-	f.idx, err = l.Create(f.dir, h, st)
-	return err
+	return st, lk, nil
 }
 
 // recentFrom: at first sight, only the trailing messages that are still in new/ are recent.

@@ -318,7 +318,7 @@ func (s *userStore) status(f *folder, sizes bool) (st mailbox.Status, err error)
 	}
 	if sizes {
 		f.mu.Lock()
-		f.flushSizes()
+		f.flushFacts()
 		f.mu.Unlock()
 	}
 	return st, nil

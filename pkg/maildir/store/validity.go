@@ -48,5 +48,8 @@ func raiseUIDValidity(root string, to func(last uint32) uint32) (uint32, error) 
 	if _, err := f.WriteAt(fmt.Appendf(nil, "%10d\n", v), 0); err != nil {
 		return 0, err
 	}
-	return v, f.Sync()
+	if err := f.Sync(); err != nil || n > 0 {
+		return v, err
+	}
+	return v, syncDir(root) // the file is new
 }
