@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"posthaste/pkg/address"
+	"posthaste/pkg/dnsclient"
 	"posthaste/pkg/envelope"
 	"posthaste/pkg/esmtp"
 	"posthaste/pkg/maillog"
@@ -491,7 +492,7 @@ func (s *session) peer() {
 	if err != nil {
 		return
 	}
-	if name := s.srv.dns.HostsName(a); plausibleName(name) {
+	if name := s.srv.dns.HostsName(a); dnsclient.ValidHostname(name) {
 		s.facts.ReverseName, s.facts.ClientName = name, name
 		return
 	}
@@ -504,7 +505,7 @@ func (s *session) peer() {
 		return
 	}
 	name := strings.TrimSuffix(names[0], ".")
-	if !plausibleName(name) {
+	if !dnsclient.ValidHostname(name) {
 		s.warnf("numeric or malformed hostname %q for address %s", name, a)
 		return
 	}
@@ -522,21 +523,6 @@ func (s *session) peer() {
 		s.facts.NameTemp = !(dnsAdapter{}).NotFound(err)
 	}
 	s.warnf("hostname %s does not resolve to address %s%s", name, a, why)
-}
-
-func plausibleName(n string) bool {
-	if n == "" || len(n) > 255 {
-		return false
-	}
-	if _, err := netip.ParseAddr(n); err == nil {
-		return false
-	}
-	for i := 0; i < len(n); i++ {
-		if c := n[i]; !(c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || c == '.' || c == '-' || c == '_' || c >= 0x80) {
-			return false
-		}
-	}
-	return true
 }
 
 // command runs one command line.

@@ -353,6 +353,7 @@ func TestXclient(t *testing.T) {
 	p.expect("EHLO front", "250-...|250-XCLIENT NAME ADDR PROTO HELO REVERSE_NAME PORT LOGIN DESTADDR DESTPORT|250-XFORWARD NAME ADDR PROTO HELO SOURCE PORT IDENT|...")
 	p.expect("XCLIENT COLOUR=red", "501 5.5.4 ...")
 	p.expect("XCLIENT ADDR=300.1.1.1", "501 5.5.4 Bad ADDR syntax: 300.1.1.1")
+	p.expect("XCLIENT NAME=bad..name ADDR=10.0.0.1", "501 5.5.4 Bad NAME syntax: bad..name")
 	p.expect("XCLIENT NAME=h.far.example ADDR=IPv6:2001:db8::7 PORT=4711 LOGIN=anna HELO=h+2Bx", "220 mx.here.example ...")
 	p.expect("EHLO again", "250-...")
 	p.send("MAIL FROM:<a@far.example>\r\nRCPT TO:<x@elsewhere.example>\r\n")

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"posthaste/pkg/dnsclient"
 	"posthaste/pkg/esmtp"
 	"posthaste/pkg/restrict"
 )
@@ -71,7 +72,7 @@ func (s *session) xclient(args string) bool {
 			if unavailable(v) {
 				name = "unknown"
 			} else {
-				ok = plausibleName(v)
+				ok = dnsclient.ValidHostname(v)
 			}
 			if k == "NAME" {
 				f.ClientName, f.NameTemp = name, temp
@@ -180,7 +181,7 @@ func (s *session) xforwardCmd(args string) bool {
 			if n.name = v; un {
 				n.name = "unknown"
 			} else {
-				ok = plausibleName(v)
+				ok = dnsclient.ValidHostname(v)
 			}
 		case "ADDR":
 			if n.addr = "unknown"; !un {
