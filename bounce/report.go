@@ -216,7 +216,7 @@ func (s *server) notice(n *bounce.Notice) error {
 	to := s.complete(s.set.errorTo)
 	b := s.begin(s.complete(s.set.doubleBounce), false, true)
 	return s.submit(b, to, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "Date: %s\r\nFrom: %s (Mail Delivery System)\r\nTo: %s (Postmaster)\r\nSubject: %s\r\nAuto-Submitted: auto-generated\r\n\r\n%s",
+		_, err := fmt.Fprintf(w, "Date: %s\r\nFrom: Mail Delivery System <%s>\r\nTo: Postmaster <%s>\r\nSubject: %s\r\nAuto-Submitted: auto-generated\r\n\r\n%s",
 			clock.Now().Format("Mon, 2 Jan 2006 15:04:05 -0700 (MST)"), address.Quote(s.complete("MAILER-DAEMON")), address.Quote(to),
 			maillog.Printable(n.Subject), strings.ReplaceAll(strings.ReplaceAll(n.Text, "\r\n", "\n"), "\n", "\r\n"))
 		return err

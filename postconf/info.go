@@ -52,7 +52,7 @@ func (o *options) templates() {
 		if i > 0 {
 			fmt.Fprintln(o.out)
 		}
-		fmt.Fprintf(o.out, "%s = <<EOF\nCharset: us-ascii\nFrom: MAILER-DAEMON (Mail Delivery System)\nSubject: %s\n", t.Name, t.Subject)
+		fmt.Fprintf(o.out, "%s = <<EOF\nCharset: us-ascii\nFrom: Mail Delivery System <MAILER-DAEMON>\nSubject: %s\n", t.Name, t.Subject)
 		if t.Name == "failure_template" || t.Name == "delay_template" {
 			fmt.Fprintf(o.out, "Postmaster-Subject: %s\n", t.PostmasterSubject)
 		}

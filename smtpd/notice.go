@@ -133,7 +133,7 @@ func (s *session) notice() {
 	b := &cleanup.Begin{Flags: cleanup.Internal | cleanup.Map, Message: envelope.Message{ID: queue.NewID(now), Arrival: now,
 		Sender: complete(params.DoubleBounceSender.In(c)), Local: true, Origin: "smtpd"}}
 	var text strings.Builder
-	fmt.Fprintf(&text, "Date: %s\nFrom: %s (Mail Delivery System)\nTo: %s (Postmaster)\nSubject: %s SMTP server: errors from %s\nAuto-Submitted: auto-generated\n\nTranscript of session follows.\n\n",
+	fmt.Fprintf(&text, "Date: %s\nFrom: Mail Delivery System <%s>\nTo: Postmaster <%s>\nSubject: %s SMTP server: errors from %s\nAuto-Submitted: auto-generated\n\nTranscript of session follows.\n\n",
 		now.Format("Mon, 2 Jan 2006 15:04:05 -0700 (MST)"), address.Quote(complete("MAILER-DAEMON")), address.Quote(to), params.MailName.In(c), s.client())
 	if t.cut {
 		text.WriteString(" ...\n")

@@ -109,7 +109,7 @@ func (r *Report) Write(w io.Writer) error {
 		charset, status = "utf-8", "message/global-delivery-status"
 	}
 	p("Date: %s\r\n", rfcDate(r.Date))
-	p("From: %s (Mail Delivery System)\r\n", r.From)
+	p("From: Mail Delivery System <%s>\r\n", r.From)
 	p("Subject: %s\r\n", r.Subject())
 	p("To: %s\r\n", r.To)
 	if r.References != "" {
