@@ -114,7 +114,8 @@ func system(dir string, o options) (*rig.System, error) {
 		return nil, err
 	}
 	return s, s.Set("queue_run_delay=2s", "minimal_backoff_time=2s", "maximal_backoff_time=4s", "transport_retry_time=2s", "service_throttle_time=1s",
-		"initial_destination_concurrency=20", "smtpd_hard_error_limit=1000", "smtpd_client_connection_count_limit=0")
+		"initial_destination_concurrency=20", "smtpd_hard_error_limit=1000", "smtpd_client_connection_count_limit=0",
+		"notify_classes=") // a mailbox gets letters and reports only
 }
 
 func run(s *rig.System, o options) (bool, error) {

@@ -121,8 +121,8 @@ func FuzzAliasSource(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			if strings.Contains(k, "\r") {
-				continue // from a comment, which keeps it; in quotes it is folding
+			if strings.ContainsAny(k, "\r\t") {
+				continue // from a comment, which keeps them; in quotes white space is one space
 			}
 			quoted := `"` + strings.NewReplacer(`"`, `\"`, `\`, `\\`).Replace(k) + `": `
 			k2, v2, err := Alias([]byte(quoted + v))
