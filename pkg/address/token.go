@@ -184,7 +184,7 @@ func External(tokens []Token) string {
 		switch t.Kind {
 		case Literal:
 			b.WriteByte('[')
-			escape(&b, t.Text, "\\\r\n")
+			escape(&b, t.Text, "[]\\\r\n")
 			b.WriteByte(']')
 		case Quoted:
 			b.WriteByte('"')
