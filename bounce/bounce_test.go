@@ -56,7 +56,7 @@ func newServer(classes ...string) (*server, *outbox, *lines) {
 	mails := &outbox{}
 	s := &server{log: maillog.New("postfix/bounce", log)}
 	s.set = settings{host: "mx.here.example", mailName: "Postfix", origin: "here.example", classes: map[string]bool{}, sizeLimit: 100,
-		doubleBounce: "double-bounce", bounceTo: "postmaster", doubleTo: "double", delayTo: "delays@here.example", errorTo: "errors"}
+		doubleBounce: "double-bounce", bounceTo: "postmaster", doubleTo: "double", delayTo: "delays@here.example"}
 	for _, c := range classes {
 		s.set.classes[c] = true
 	}
@@ -229,15 +229,6 @@ func TestServe(t *testing.T) {
 	wg.Wait()
 	if len(mails.all()) != 20 || !strings.Contains(mails.all()[7].text, "the body") {
 		t.Errorf("%d reports, want 20 with the original", len(mails.all()))
-	}
-	if err := c.Notice(ctx, &bounce.Notice{Class: "software", Subject: "trouble", Text: "line one\nline two\n"}); err != nil {
-		t.Errorf("Notice = %v", err)
-	}
-	if m := mails.all()[20]; m.to != "errors@here.example" || !strings.Contains(m.text, "\r\n\r\nline one\r\nline two\r\n") {
-		t.Errorf("notice to %s: %q", m.to, m.text)
-	}
-	if err := c.Notice(ctx, &bounce.Notice{Class: "policy", Text: "x"}); err != nil || len(mails.all()) != 21 {
-		t.Errorf("a notice of a class that is off: %v, %d messages", err, len(mails.all()))
 	}
 	full.Store(true)
 	if err := c.Report(ctx, request(bounce.Failure, "a@b.example", rcpt("p@x.example", 0, 0)), int(f.Fd())); err == nil || err.Error() != "queue is full" {

@@ -24,8 +24,8 @@
 // 2bounce_notice_recipient is told instead; if it has bounce or delay,
 // bounce_notice_recipient or delay_notice_recipient get copies without the
 // message's body. These come from double_bounce_sender, about whose mail there
-// are no reports at all. Other programs have notices of the classes resource,
-// software, policy and protocol sent to error_notice_recipient.
+// are no reports at all. Notices of the classes resource, software, policy and
+// protocol are smtpd's to send.
 //
 // What became of a probe of verify(8) is told to that program.
 //
@@ -89,7 +89,6 @@ type settings struct {
 	bounceTo     string
 	doubleTo     string
 	delayTo      string
-	errorTo      string
 	threaded     bool
 	verify       string // address_verify_service_name
 }
@@ -105,7 +104,6 @@ func readSettings(cfg *config.Config) (settings, error) {
 		bounceTo:     params.BounceNoticeRecipient.In(cfg),
 		doubleTo:     params.TwoBounceNoticeRecipient.In(cfg),
 		delayTo:      params.DelayNoticeRecipient.In(cfg),
-		errorTo:      params.ErrorNoticeRecipient.In(cfg),
 		threaded:     params.EnableThreadedBounces.In(cfg),
 		verify:       params.AddressVerifyServiceName.In(cfg),
 	}
@@ -208,12 +206,6 @@ func (s *server) job(c *ipc.Conn, typ byte, p []byte) (func(), error) {
 			defer f.Close()
 			answer(r.Seq, s.report(r, f))
 		}, nil
-	case bounce.TypeNotice:
-		n, err := bounce.DecodeNotice(p)
-		if err != nil {
-			return nil, err
-		}
-		return func() { answer(n.Seq, s.notice(n)) }, nil
 	}
 	return nil, ipc.ErrProtocol
 }

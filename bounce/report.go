@@ -207,18 +207,3 @@ func boundary(id, host string) string {
 	}, host)
 	return id[:min(len(id), 20)] + "." + rand.Text()[:16] + "/" + host[:min(len(host), 30)]
 }
-
-// notice sends the postmaster a notice of a class that notify_classes has.
-func (s *server) notice(n *bounce.Notice) error {
-	if !s.set.classes[n.Class] {
-		return nil
-	}
-	to := s.complete(s.set.errorTo)
-	b := s.begin(s.complete(s.set.doubleBounce), false, true)
-	return s.submit(b, to, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "Date: %s\r\nFrom: Mail Delivery System <%s>\r\nTo: Postmaster <%s>\r\nSubject: %s\r\nAuto-Submitted: auto-generated\r\n\r\n%s",
-			clock.Now().Format("Mon, 2 Jan 2006 15:04:05 -0700 (MST)"), address.Quote(s.complete("MAILER-DAEMON")), address.Quote(to),
-			maillog.Printable(n.Subject), strings.ReplaceAll(strings.ReplaceAll(n.Text, "\r\n", "\n"), "\n", "\r\n"))
-		return err
-	})
-}

@@ -72,7 +72,7 @@ func (t *transcript) add(side string, lines []byte) {
 // clear forgets the dialogue so far, unless there was trouble in it.
 func (t *transcript) clear() {
 	if t.trouble == 0 {
-		*t = transcript{}
+		*t = transcript{text: t.text[:0]}
 	}
 }
 

@@ -23,7 +23,6 @@ const Service = "private/bounce"
 const (
 	TypeRequest = 1 // with one descriptor
 	TypeResult  = 2
-	TypeNotice  = 3 // without descriptor
 )
 
 // Kind says what a report is about.
@@ -68,24 +67,12 @@ type Request struct {
 	Recipients    []Recipient
 }
 
-// Result answers a Request or a Notice.
+// Result answers a Request.
 type Result struct {
 	Seq  uint64
 	OK   bool
 	Text string // why not; trying again later may help
 }
-
-// Notice is a message to the postmaster about trouble with a client or server,
-// which notify_classes asks for.
-type Notice struct {
-	Seq     uint64
-	Class   string // resource, software, policy, protocol
-	Subject string
-	Text    string // lines ending in LF
-}
-
-// MaxNotice bounds Notice.Text, in bytes.
-const MaxNotice = 256 << 10
 
 // Encode appends the payload.
 func (r *Request) Encode(e *wire.Encoder) {
@@ -149,25 +136,4 @@ func DecodeResult(p []byte) (*Result, error) {
 	d := wire.NewDecoder(p)
 	r := &Result{Seq: d.Uint(), OK: d.Bool(), Text: d.String()}
 	return r, d.Done()
-}
-
-// Encode appends the payload.
-func (n *Notice) Encode(e *wire.Encoder) {
-	e.Uint(n.Seq)
-	e.String(n.Class)
-	e.String(n.Subject)
-	e.String(n.Text)
-}
-
-// DecodeNotice parses a Notice payload.
-func DecodeNotice(p []byte) (*Notice, error) {
-	d := wire.NewDecoder(p)
-	n := &Notice{Seq: d.Uint(), Class: d.String(), Subject: d.String(), Text: d.String()}
-	if err := d.Done(); err != nil {
-		return nil, err
-	}
-	if len(n.Text) > MaxNotice || len(n.Subject) > 500 || len(n.Class) > 40 {
-		return nil, fmt.Errorf("notice is too long")
-	}
-	return n, nil
 }

@@ -45,14 +45,6 @@ func (c *Client) Report(ctx context.Context, r *Request, fd int) error {
 	}, fd)
 }
 
-// Notice sends the postmaster a notice, if notify_classes has its class.
-func (c *Client) Notice(ctx context.Context, n *Notice) error {
-	return c.ask(ctx, TypeNotice, func(seq uint64, e *wire.Encoder) {
-		n.Seq = seq
-		n.Encode(e)
-	})
-}
-
 // ask sends one frame and waits for its answer. A connection that ends before
 // the answer is tried once more on another: a server that leaves does not
 // answer what it has not read, and one that died may have had the report
