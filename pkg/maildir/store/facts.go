@@ -39,11 +39,9 @@ func (b *box) Size(m *mailbox.Message) (int64, error) {
 		return m.Size, nil
 	}
 	known, _ := b.known(m.UID)
-	if known.size < 0 && b.f.mb == nil {
-		if hasSize(m.File) {
-			b.lookAt(m)
-			known, _ = b.known(m.UID)
-		}
+	if known.size < 0 && b.f.mb == nil && hasSize(m.File) {
+		b.lookAt(m)
+		known, _ = b.known(m.UID)
 	}
 	if known.size >= 0 {
 		return known.size, nil
