@@ -50,17 +50,22 @@ type callConn struct {
 	pending map[uint64]chan []byte // nil once the connection is gone
 }
 
-// Call sends a request and waits for its answer. Should a kept connection have
-// ended, the request is sent once more on a new one: a server may see it twice.
-// Descriptors go along and stay the caller's.
+// Call sends a request and waits for its answer. Should the connection end
+// without one, because it was kept for too long or because its server had just
+// begun to drain when it was made, the request is sent again on a new one, twice
+// at most: a server may see it more than once. Descriptors go along and stay the
+// caller's.
 func (c *Caller) Call(ctx context.Context, typ byte, payload []byte, fds ...int) ([]byte, error) {
-	for {
+	for made := 0; ; {
 		k, fresh, err := c.get(ctx)
 		if err != nil {
 			return nil, err
 		}
+		if fresh {
+			made++
+		}
 		b, err := k.call(ctx, typ, payload, fds)
-		if err == nil || ctx.Err() != nil || fresh {
+		if err == nil || ctx.Err() != nil || made == 2 {
 			return b, err
 		}
 		c.drop(k)

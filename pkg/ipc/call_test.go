@@ -131,3 +131,27 @@ func TestCallsDrain(t *testing.T) {
 		t.Errorf("%q", heard)
 	}
 }
+
+// A connection that ends without an answer, because its server drains, is made
+// again, once: if that ends too, it is not for draining.
+func TestCallsLostAtFirst(t *testing.T) {
+	for lost, want := range map[int]bool{0: true, 1: true, 2: false} {
+		n := 0
+		path := callServer(t, func() (*CallServer, func(*Conn, byte, []byte) ([]byte, error)) {
+			n++
+			who := n
+			return &CallServer{Protocol: "t/1"}, func(*Conn, byte, []byte) ([]byte, error) {
+				if who <= lost {
+					return nil, ErrProtocol
+				}
+				return []byte("y"), nil
+			}
+		})
+		c := &Caller{Path: path, Protocol: "t/1"}
+		b, err := c.Call(t.Context(), 1, nil)
+		if (err == nil) != want || want && string(b) != "y" {
+			t.Errorf("%d lost connections: %q, %v", lost, b, err)
+		}
+		c.Close()
+	}
+}

@@ -123,7 +123,6 @@ func (l *lifecycle) drain() {
 		return
 	}
 	l.drained = true
-	close(l.draining)
 	l.room.Broadcast()
 	l.mu.Unlock()
 	for _, ln := range l.r.listeners {
@@ -134,13 +133,17 @@ func (l *lifecycle) drain() {
 
 // leave ends the process when everything that was accepted is finished.
 func (l *lifecycle) leave() {
+	// Those who hear that the process drains, and their clients, may count on the
+	// next connection being the successor's. What an accept loop has taken
+	// counts as a session.
+	l.accepting.Wait()
+	close(l.draining)
 	if l.r.spec.Drain != nil {
 		l.r.spec.Drain(l.r.env)
 	}
 	if l.r.handed != nil {
 		<-l.r.handed
 	}
-	l.accepting.Wait() // what one of them has just accepted counts as a session
 	l.mu.Lock()
 	for l.sessions > 0 {
 		l.room.Wait()
@@ -281,10 +284,8 @@ func (r *runner) acceptLoop(l net.Listener) {
 	for r.waitRoom() {
 		c, err := l.Accept()
 		if err != nil {
-			select {
-			case <-r.draining:
-				return
-			default:
+			if errors.Is(err, net.ErrClosed) {
+				return // by drain
 			}
 			if pause == 0 {
 				r.env.Log.Warningf("accept connection: %v", err)
