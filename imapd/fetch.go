@@ -20,9 +20,9 @@ type fetching struct {
 	uid    bool
 	seen   []mailbox.UID // those that it made \Seen, ascending
 	r      []imapwire.Range
-	ahead  uint32 // messages before it have been looked at by readAhead
-	gone   bool   // some message was expunged meanwhile
-	failed error  // some message could not be read
+	ahead  ahead
+	gone   bool  // some message was expunged meanwhile
+	failed error // some message could not be read
 	sep    bool
 }
 
@@ -50,6 +50,7 @@ func (s *session) fetch(p *imapwire.Parser, uid bool) error {
 	}
 	f := &fetching{fetchArgs: args, s: s, l: s.loader(), uid: uid, r: r}
 	defer f.l.close()
+	defer f.ahead.stop()
 	if args.vanished {
 		s.tellVanished(args.since, r)
 	}

@@ -205,8 +205,10 @@ func measure(r io.Reader) (n int64, nul bool, err error) {
 // preview returns PREVIEW's value (RFC 8970) in wire form; with lazy, NIL
 // unless it is known.
 func (l *loader) preview(lazy bool) ([]byte, error) {
-	text, ok := l.cached(mailbox.CachePreview)
-	if !ok {
+	text, ok := l.s.box.Cached(l.m.UID, mailbox.CachePreview)
+	if ok = ok && len(text) > 0 && text[0] == blobVersion; ok {
+		text = text[1:]
+	} else {
 		if lazy {
 			return []byte("NIL"), nil
 		}
@@ -216,6 +218,7 @@ func (l *loader) preview(lazy bool) ([]byte, error) {
 		}
 		text = root.Preview(l.src())
 		l.put(mailbox.CachePreview, append([]byte{blobVersion}, text...))
+		l.flush()
 	}
 	if len(text) == 0 {
 		return []byte(`""`), nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 
 	"posthaste/pkg/mailbox"
@@ -13,7 +14,7 @@ const (
 	parseWhole  = 256 << 10 // and up to this size parsed when only their header is asked for
 	maxBlob     = 64 << 10  // of cached values
 	maxTopLines = 1 << 20   // of a header that is read
-	blobVersion = 1
+	blobVersion = 2
 )
 
 // partCache remembers the structure of the message that was looked into last:
@@ -27,6 +28,7 @@ type partCache struct {
 // as little of each as is needed.
 type loader struct {
 	s       *session
+	kept    *partCache
 	m       *mailbox.Message
 	content mailbox.Content
 	size    int64
@@ -34,12 +36,15 @@ type loader struct {
 	root    *mimepart.Part
 	header  []byte
 	buf     bytes.Buffer
-	env     []byte
-	str     []byte
-	hdr     []byte
+	parser  mimepart.Parser
+	d       derived
+	str     []byte               // d.str, or memory for it
+	values  []mailbox.CacheValue // to be cached
+	holds   bool                 // together with those of other messages: the caller flushes
+	held    []byte               // their octets
 }
 
-func (s *session) loader() *loader { return &loader{s: s} }
+func (s *session) loader() *loader { return &loader{s: s, kept: &s.parts} }
 
 // set turns to another message.
 func (l *loader) set(m *mailbox.Message) {
@@ -80,6 +85,9 @@ func (l *loader) read() error {
 	if err := l.open(); err != nil || l.whole != nil || l.size > memWhole {
 		return err
 	}
+	if l.whole = l.content.Bytes(); l.whole != nil {
+		return nil
+	}
 	l.buf.Reset()
 	if _, err := l.content.WriteTo(&l.buf); err != nil {
 		return err
@@ -107,12 +115,12 @@ func (l *loader) parts() (*mimepart.Part, error) {
 	if err := l.read(); err != nil {
 		return nil, err
 	}
-	if c := &l.s.parts; c.root != nil && c.uid == l.m.UID {
-		l.root = c.root
+	if l.kept.root != nil && l.kept.uid == l.m.UID {
+		l.root = l.kept.root
 		return l.root, nil
 	}
 	if l.whole != nil {
-		l.root = mimepart.ParseBytes(l.whole)
+		l.root = l.parser.Parse(l.whole)
 		return l.root, nil
 	}
 	root, err := mimepart.Parse(io.NewSectionReader(l.content, 0, l.size))
@@ -120,7 +128,7 @@ func (l *loader) parts() (*mimepart.Part, error) {
 		return nil, err
 	}
 	l.root = root
-	l.s.parts = partCache{l.m.UID, root} // only of large messages: the others are parsed in no time
+	*l.kept = partCache{l.m.UID, root} // only of large messages: the others are parsed in no time
 	return root, nil
 }
 
@@ -171,50 +179,97 @@ func headerEnd(b []byte) int {
 	return len(b)
 }
 
-// cached returns a cached value without its version.
-func (l *loader) cached(k mailbox.CacheKind) ([]byte, bool) {
-	b, ok := l.s.box.Cached(l.m.UID, k)
-	if !ok || len(b) == 0 || b[0] != blobVersion {
-		return nil, false
+// derived is what is cached of a message as one value: ENVELOPE and BODYSTRUCTURE
+// in wire form, and the header fields that keptField knows, as they are. What is
+// not known, or too large to be kept, is nil.
+type derived struct{ env, str, hdr []byte }
+
+// append writes d: the version, for each part its length plus 1, or 0 for what is
+// nil, then the parts.
+func (d *derived) append(b []byte) []byte {
+	b = append(b, blobVersion)
+	parts := [...][]byte{d.env, d.str, d.hdr}
+	for _, p := range parts {
+		if p == nil || len(p) > maxBlob {
+			b = append(b, 0)
+		} else {
+			b = binary.AppendUvarint(b, uint64(len(p))+1)
+		}
 	}
-	return b[1:], true
+	for _, p := range parts {
+		if len(p) <= maxBlob {
+			b = append(b, p...)
+		}
+	}
+	return b
+}
+
+// parse reads what append wrote.
+func (d *derived) parse(b []byte) bool {
+	*d = derived{}
+	if len(b) == 0 || b[0] != blobVersion {
+		return false
+	}
+	b = b[1:]
+	var lens [3]uint64
+	for i := range lens {
+		var n int
+		if lens[i], n = binary.Uvarint(b); n <= 0 {
+			return false
+		}
+		b = b[n:]
+	}
+	for i, p := range [...]*[]byte{&d.env, &d.str, &d.hdr} {
+		if lens[i] == 0 {
+			continue
+		}
+		n := lens[i] - 1
+		if n > uint64(len(b)) {
+			return false
+		}
+		*p, b = b[:n:n], b[n:]
+	}
+	return len(b) == 0
+}
+
+// cached returns what is cached of the message.
+func (l *loader) cached() (d derived, ok bool) {
+	b, ok := l.s.box.Cached(l.m.UID, mailbox.CacheDerived)
+	return d, ok && d.parse(b)
 }
 
 // envelope returns ENVELOPE in wire form.
 func (l *loader) envelope() ([]byte, error) {
-	if b, ok := l.cached(mailbox.CacheEnvelope); ok {
-		return b, nil
+	if d, ok := l.cached(); ok && d.env != nil {
+		return d.env, nil
 	}
 	if err := l.fill(false); err != nil {
 		return nil, err
 	}
-	return l.env[1:], nil
+	return l.d.env, nil
 }
 
 // structure returns BODYSTRUCTURE in wire form.
 func (l *loader) structure() ([]byte, error) {
-	if b, ok := l.cached(mailbox.CacheStructure); ok {
-		return b, nil
+	if d, ok := l.cached(); ok && d.str != nil {
+		return d.str, nil
 	}
 	if err := l.fill(true); err != nil {
 		return nil, err
 	}
-	return l.str[1:], nil
+	return l.d.str, nil
 }
 
 // fields returns the message's fields that keptField knows, as they are. ok is
 // false if they are too many to be kept: then the caller takes top.
 func (l *loader) fields() (b []byte, ok bool, err error) {
-	if b, ok := l.cached(mailbox.CacheHeaders); ok {
-		return b, true, nil
+	if d, ok := l.cached(); ok && d.hdr != nil {
+		return d.hdr, true, nil
 	}
 	if err := l.fill(false); err != nil {
 		return nil, false, err
 	}
-	if len(l.hdr) > maxBlob {
-		return nil, false, nil
-	}
-	return l.hdr[1:], true, nil
+	return l.d.hdr, len(l.d.hdr) <= maxBlob, nil
 }
 
 // fill reads what the caches want of a message and puts it there: all of it at
@@ -233,33 +288,48 @@ func (l *loader) fill(structure bool) error {
 			return err
 		}
 	} else if root == nil {
-		root = mimepart.ParseBytes(top)
+		root = l.parser.Parse(top)
 	}
-	l.env = mimepart.AppendEnvelope(append(l.env[:0], blobVersion), root.Envelope)
-	l.put(mailbox.CacheEnvelope, l.env)
+	l.d.env = mimepart.AppendEnvelope(l.d.env[:0], root.Envelope)
 	if l.root != nil {
-		l.str = mimepart.AppendStructure(append(l.str[:0], blobVersion), l.root, true)
-		l.put(mailbox.CacheStructure, l.str)
+		l.str = mimepart.AppendStructure(l.str[:0], l.root, true)
+		l.d.str = l.str
+	} else {
+		l.d.str = nil
 	}
-	l.hdr = append(l.hdr[:0], blobVersion)
+	l.d.hdr = l.d.hdr[:0]
 	for rest := top; ; {
 		name, _, field, more, ok := mimepart.NextField(rest)
 		if !ok {
 			break
 		}
 		if keptField(name) {
-			l.hdr = append(l.hdr, field...)
+			l.d.hdr = append(l.d.hdr, field...)
 		}
 		rest = more
 	}
-	l.put(mailbox.CacheHeaders, l.hdr)
+	if l.d.hdr == nil {
+		l.d.hdr = []byte{} // known: none
+	}
+	n := len(l.held)
+	l.held = l.d.append(l.held)
+	l.put(mailbox.CacheDerived, l.held[n:len(l.held):len(l.held)])
+	if !l.holds {
+		l.flush()
+	}
 	return nil
 }
 
+// put remembers a value until flush. b must not be changed until then.
 func (l *loader) put(k mailbox.CacheKind, b []byte) {
-	if len(b) <= maxBlob {
-		l.s.box.SetCached(l.m.UID, k, b)
-	}
+	l.values = append(l.values, mailbox.CacheValue{UID: l.m.UID, Kind: k, Value: b})
+}
+
+// flush has the store cache what was put.
+func (l *loader) flush() {
+	l.s.box.SetCached(l.values...)
+	clear(l.values)
+	l.values, l.held = l.values[:0], l.held[:0]
 }
 
 // keptField tells which header fields are cached: those that clients list

@@ -92,7 +92,8 @@ type content struct {
 	torn bool
 }
 
-func (content) Close() error { return nil }
+func (content) Bytes() []byte { return nil }
+func (content) Close() error  { return nil }
 func (c content) WriteTo(w io.Writer) (int64, error) {
 	n, err := c.Reader.WriteTo(w)
 	if err == nil && c.torn {

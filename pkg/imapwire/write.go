@@ -18,11 +18,41 @@ func IsAtom(s string) bool {
 	return true
 }
 
+// What an octet needs to be part of a quoted string.
+const (
+	needsEscape  = 1 << iota // a backslash before it
+	needsLiteral             // it cannot be
+	needsNothing             // NUL, which cannot be in a literal either
+)
+
+var needs = func() (t [256]byte) {
+	t['"'], t['\\'] = needsEscape, needsEscape
+	t['\r'], t['\n'] = needsLiteral, needsLiteral
+	for c := 0x80; c < len(t); c++ {
+		t[c] = needsLiteral
+	}
+	t[0] = needsNothing
+	return t
+}()
+
 // AppendQuoted writes s as a quoted string. It must not hold CR, LF or NUL.
 func AppendQuoted[S string | []byte](b []byte, s S) []byte {
-	b = append(b, '"')
+	var all byte
 	for i := 0; i < len(s); i++ {
-		if s[i] == '"' || s[i] == '\\' {
+		all |= needs[s[i]]
+	}
+	return appendQuoted(b, s, all)
+}
+
+// appendQuoted is AppendQuoted of octets that need what all says.
+func appendQuoted[S string | []byte](b []byte, s S, all byte) []byte {
+	b = append(b, '"')
+	if all&needsEscape == 0 {
+		b = append(b, s...)
+		return append(b, '"')
+	}
+	for i := 0; i < len(s); i++ {
+		if needs[s[i]] == needsEscape {
 			b = append(b, '\\')
 		}
 		b = append(b, s[i])
@@ -34,17 +64,12 @@ func AppendQuoted[S string | []byte](b []byte, s S) []byte {
 // and is not long, otherwise as a literal. NUL, which no string may hold, is
 // left out.
 func AppendString[S string | []byte](b []byte, s S) []byte {
-	plain, nul := len(s) <= 1000, 0
+	var all byte
 	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == 0:
-			nul++
-		case c >= 0x80 || c == '\r' || c == '\n':
-			plain = false
-		}
+		all |= needs[s[i]]
 	}
-	if nul > 0 {
-		text := make([]byte, 0, len(s)-nul)
+	if all&needsNothing != 0 {
+		text := make([]byte, 0, len(s)-1)
 		for i := 0; i < len(s); i++ {
 			if s[i] != 0 {
 				text = append(text, s[i])
@@ -52,8 +77,8 @@ func AppendString[S string | []byte](b []byte, s S) []byte {
 		}
 		return AppendString(b, text)
 	}
-	if plain {
-		return AppendQuoted(b, s)
+	if all&needsLiteral == 0 && len(s) <= 1000 {
+		return appendQuoted(b, s, all)
 	}
 	b = append(b, '{')
 	b = strconv.AppendInt(b, int64(len(s)), 10)

@@ -259,12 +259,8 @@ type CacheKind uint8
 // The kinds. The values are written to disk; the form of each blob is its
 // writer's, who begins it with a version.
 const (
-	CacheEnvelope CacheKind = 1 + iota
-	CacheStructure
+	CacheDerived CacheKind = 1 + iota // what is told of a message often: ENVELOPE, BODYSTRUCTURE, header fields
 	CachePreview
-	CacheHeaders // selected header fields, for SORT, THREAD and SEARCH
-	CacheText    // decoded text for SEARCH
-	cacheKinds
 )
 
 // Mailbox is a selected folder.
@@ -305,8 +301,9 @@ type Mailbox interface {
 	// Cached returns what SetCached was given. The bytes must not be changed, and
 	// are good until the next call.
 	Cached(UID, CacheKind) ([]byte, bool)
-	// SetCached remembers b for the message, soon and without promise. It keeps no reference to b.
-	SetCached(u UID, k CacheKind, b []byte)
+	// SetCached remembers values, soon and without promise. It keeps no reference
+	// to them.
+	SetCached(...CacheValue)
 	// Vanished returns which UIDs up to the View's UIDNEXT were expunged after since. If the
 	// history does not reach back so far, it returns all UIDs that do not exist
 	// (RFC 7162, section 3.2.5.1, allows more than was asked).
@@ -315,11 +312,21 @@ type Mailbox interface {
 	Close() error
 }
 
+// CacheValue is a value that is cached of a message.
+type CacheValue struct {
+	UID   UID
+	Kind  CacheKind
+	Value []byte
+}
+
 // Content is a message in its wire form, with CRLF line ends. It is for one
 // goroutine.
 type Content interface {
 	io.ReaderAt
 	io.WriterTo // the whole message
 	Size() int64
+	// Bytes returns the message if it is in memory, otherwise nil. The bytes must
+	// not be changed, and are good until Close.
+	Bytes() []byte
 	Close() error
 }

@@ -21,13 +21,19 @@ type Envelope struct {
 	InReplyTo, MessageID               string
 }
 
-func (f *fields) envelope() *Envelope {
-	e := &Envelope{
-		Date: unfold(f.val[fDate]), Subject: unfold(f.val[fSubject]),
-		InReplyTo: unfold(f.val[fInReplyTo]), MessageID: unfold(f.val[fMessageID]),
-		From: ParseAddresses(unfold(f.val[fFrom])), Sender: ParseAddresses(unfold(f.val[fSender])),
-		ReplyTo: ParseAddresses(unfold(f.val[fReplyTo])), To: ParseAddresses(unfold(f.val[fTo])),
-		Cc: ParseAddresses(unfold(f.val[fCc])), Bcc: ParseAddresses(unfold(f.val[fBcc])),
+// envelope sets e. Its addresses are appended to addrs.
+func (t *texts) envelope(e *Envelope, addrs []Address) []Address {
+	e.Date, e.Subject, e.InReplyTo, e.MessageID = t[fDate], t[fSubject], t[fInReplyTo], t[fMessageID]
+	for _, x := range [...]struct {
+		list  *[]Address
+		field int
+	}{{&e.From, fFrom}, {&e.Sender, fSender}, {&e.ReplyTo, fReplyTo}, {&e.To, fTo}, {&e.Cc, fCc}, {&e.Bcc, fBcc}} {
+		if t[x.field] == "" {
+			continue
+		}
+		n := len(addrs)
+		addrs = appendAddressList(addrs, t[x.field])
+		*x.list = addrs[n:len(addrs):len(addrs)]
 	}
 	// RFC 3501: the server fills these in from From.
 	if len(e.Sender) == 0 {
@@ -36,17 +42,16 @@ func (f *fields) envelope() *Envelope {
 	if len(e.ReplyTo) == 0 {
 		e.ReplyTo = e.From
 	}
-	return e
+	return addrs
 }
 
 // ParseAddresses reads an address list, tolerantly: what is no address becomes
 // one with an empty mailbox or host.
-func ParseAddresses(s string) (list []Address) {
-	if s == "" {
-		return nil
-	}
+func ParseAddresses(s string) []Address { return appendAddressList(nil, s) }
+
+func appendAddressList(list []Address, s string) []Address {
 	p := addrParser{scan: scan{s: s}}
-	for len(list) < maxAddresses {
+	for most := len(list) + maxAddresses; len(list) < most; {
 		p.comments = ""
 		p.skip()
 		if p.i >= len(p.s) {
@@ -102,16 +107,33 @@ func (p *addrParser) skip() (skipped bool) {
 	return skipped
 }
 
-// words reads words up to one of the stops; a space between words stays one
-// space if spaces, else goes.
-func (p *addrParser) words(stops string, spaces bool) string {
+// Octets that mean something in an address.
+const (
+	cAngle   = 1 << iota // <
+	cUnangle             // >
+	cAt                  // @
+	cComma               // ,
+	cSemi                // ;
+	cColon               // :
+	cWord                // white space, ( and ", which end a word
+	cQuote               // backslash
+)
+
+var addrClass = [256]uint8{
+	'<': cAngle, '>': cUnangle, '@': cAt, ',': cComma, ';': cSemi, ':': cColon,
+	' ': cWord, '\t': cWord, '\r': cWord, '\n': cWord, '(': cWord, '"': cWord, '\\': cQuote,
+}
+
+// words reads words up to one of the stops, which are classes; a space between
+// words stays one space if spaces, else goes.
+func (p *addrParser) words(stops uint8, spaces bool) string {
 	if s, ok := p.plain(stops, spaces); ok {
 		return s
 	}
 	var b strings.Builder
 	for {
 		sp := p.skip()
-		if p.i >= len(p.s) || strings.IndexByte(stops, p.s[p.i]) >= 0 {
+		if p.i >= len(p.s) || addrClass[p.s[p.i]]&stops != 0 {
 			return b.String()
 		}
 		if sp && spaces && b.Len() > 0 {
@@ -123,7 +145,7 @@ func (p *addrParser) words(stops string, spaces bool) string {
 			continue
 		}
 		start := p.i
-		for p.i < len(p.s) && strings.IndexByte(" \t\r\n(\"", p.s[p.i]) < 0 && strings.IndexByte(stops, p.s[p.i]) < 0 {
+		for p.i < len(p.s) && addrClass[p.s[p.i]]&(cWord|stops) == 0 {
 			if p.s[p.i] == '\\' && p.i+1 < len(p.s) {
 				p.i++
 			}
@@ -135,32 +157,32 @@ func (p *addrParser) words(stops string, spaces bool) string {
 
 // plain is words where the text is what it stands for: words with one space
 // between them. Where it is not ok nothing is read.
-func (p *addrParser) plain(stops string, spaces bool) (string, bool) {
-	at := p.i
-	for p.i < len(p.s) && p.s[p.i] == ' ' {
-		p.i++
+func (p *addrParser) plain(stops uint8, spaces bool) (string, bool) {
+	i := p.i
+	for i < len(p.s) && p.s[i] == ' ' {
+		i++
 	}
-	start, end := p.i, p.i
-	for p.i < len(p.s) {
-		switch c := p.s[p.i]; {
-		case strings.IndexByte(stops, c) >= 0:
+	start, end := i, i
+	for ; i < len(p.s); i++ {
+		switch c := addrClass[p.s[i]]; {
+		case c&stops != 0:
+			p.i = i
 			return p.s[start:end], true
-		case c == ' ' && (end == p.i && end > start):
+		case p.s[i] == ' ' && end == i && end > start:
 			// Nothing is known before what follows is.
-		case c == ' ', c == '\t', c == '\r', c == '\n', c == '(', c == '"', c == '\\', end < p.i && !spaces:
-			p.i = at
+		case c&(cWord|cQuote) != 0, end < i && !spaces:
 			return "", false
 		default:
-			end = p.i + 1
+			end = i + 1
 		}
-		p.i++
 	}
+	p.i = i
 	return p.s[start:end], true
 }
 
 // one reads an address or the beginning of a group.
 func (p *addrParser) one() (a Address) {
-	phrase := p.words("<@,;:", true)
+	phrase := p.words(cAngle|cAt|cComma|cSemi|cColon, true)
 	c := byte(0)
 	if p.i < len(p.s) {
 		c = p.s[p.i]
@@ -170,7 +192,7 @@ func (p *addrParser) one() (a Address) {
 		p.i++
 		a.Name = phrase
 		p.angle(&a)
-		p.words(",;", false) // junk behind the address
+		p.words(cComma|cSemi, false) // junk behind the address
 		if a.Name == "" {
 			a.Name = p.comments
 		}
@@ -178,13 +200,13 @@ func (p *addrParser) one() (a Address) {
 	case '@':
 		p.i++
 		a.Mailbox = strings.ReplaceAll(phrase, " ", "")
-		a.Host = p.words(",;<", false)
+		a.Host = p.words(cComma|cSemi|cAngle, false)
 		if p.i < len(p.s) && p.s[p.i] == '<' { // a@b <c@d>: the first is the name
 			a.Name = a.Mailbox + "@" + a.Host
 			a.Host, a.Mailbox = "", ""
 			p.i++
 			p.angle(&a)
-			p.words(",;", false)
+			p.words(cComma|cSemi, false)
 			return a
 		}
 	case ':':
@@ -206,15 +228,15 @@ func (p *addrParser) one() (a Address) {
 func (p *addrParser) angle(a *Address) {
 	p.skip()
 	if p.i < len(p.s) && p.s[p.i] == '@' {
-		a.Route = p.words(":>", false)
+		a.Route = p.words(cColon|cUnangle, false)
 		if !p.try(':') {
 			a.Route = ""
 		}
 	}
-	a.Mailbox = p.words("@>", false)
+	a.Mailbox = p.words(cAt|cUnangle, false)
 	if p.i < len(p.s) && p.s[p.i] == '@' {
 		p.i++
-		a.Host = p.words(">", false)
+		a.Host = p.words(cUnangle, false)
 	}
 	p.try('>')
 }

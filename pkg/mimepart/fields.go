@@ -78,6 +78,7 @@ type fields struct {
 	cur    int // field whose lines follow, -1 for none
 	size   int
 	budget int
+	text   []byte
 }
 
 func (f *fields) reset(budget int) {
@@ -93,6 +94,9 @@ func (f *fields) shrink() {
 		if cap(f.val[i]) > 1<<10 {
 			f.val[i] = nil
 		}
+	}
+	if cap(f.text) > 16<<10 {
+		f.text = nil
 	}
 }
 
@@ -144,13 +148,32 @@ func (f *fields) put(b []byte) {
 	}
 }
 
-// unfold returns a field's value on one line, without the space around it.
-func unfold(v []byte) string {
+// texts are the values of the fields on one line each, without the space around
+// them. They share one piece of memory.
+type texts [nFields]string
+
+func (f *fields) texts(t *texts) {
+	var ends [nFields]int
+	f.text = f.text[:0]
+	for i, v := range f.val {
+		if len(v) > 0 {
+			f.text = appendUnfolded(f.text, v)
+		}
+		ends[i] = len(f.text)
+	}
+	all := string(f.text)
+	at := 0
+	for i, end := range ends {
+		t[i] = all[at:end]
+		at = end
+	}
+}
+
+func appendUnfolded(b, v []byte) []byte {
 	v = bytes.Trim(v, " \t\r\n")
 	if bytes.IndexByte(v, '\n') < 0 && bytes.IndexByte(v, '\r') < 0 {
-		return string(v)
+		return append(b, v...)
 	}
-	out := make([]byte, 0, len(v))
 	fold := false
 	for _, c := range v {
 		switch {
@@ -161,19 +184,19 @@ func unfold(v []byte) string {
 			c = ' '
 		}
 		fold = false
-		out = append(out, c)
+		b = append(b, c)
 	}
-	return string(out)
+	return b
 }
 
 // content sets what the Content fields say of a part.
-func (f *fields) content(p *Part, digest bool) {
+func (t *texts) content(p *Part, digest bool) {
 	p.Type, p.Subtype = "text", "plain"
 	if digest {
 		p.Type, p.Subtype = "message", "rfc822"
 	}
 	p.Encoding = "7bit"
-	if v := unfold(f.val[fType]); v != "" {
+	if v := t[fType]; v != "" {
 		s := scan{s: v}
 		t := s.token()
 		ok := s.try('/')
@@ -185,24 +208,24 @@ func (f *fields) content(p *Part, digest bool) {
 			p.Type, p.Subtype = "text", "plain"
 		}
 	}
-	if v := unfold(f.val[fEncoding]); v != "" {
+	if v := t[fEncoding]; v != "" {
 		s := scan{s: v}
 		if t := s.token(); t != "" {
 			p.Encoding = t
 		}
 	}
-	p.ID = unfold(f.val[fID])
-	p.Description = unfold(f.val[fDescription])
-	p.MD5 = unfold(f.val[fMD5])
-	p.Location = strings.ReplaceAll(unfold(f.val[fLocation]), " ", "")
-	if v := unfold(f.val[fDisposition]); v != "" {
+	p.ID = t[fID]
+	p.Description = t[fDescription]
+	p.MD5 = t[fMD5]
+	p.Location = strings.ReplaceAll(t[fLocation], " ", "")
+	if v := t[fDisposition]; v != "" {
 		s := scan{s: v}
 		if t := s.token(); t != "" {
 			p.Disposition = t
 			p.DispParams = joined(s.params())
 		}
 	}
-	if v := unfold(f.val[fLanguage]); v != "" {
+	if v := t[fLanguage]; v != "" {
 		s := scan{s: v}
 		for len(p.Language) < maxParams {
 			t := s.token()
@@ -276,12 +299,14 @@ func (s *scan) token() string {
 	return s.s[start:s.i]
 }
 
-func isToken(c byte) bool {
-	if c <= ' ' || c == 0x7f {
-		return false
+var tokenChars = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c > ' ' && c != 0x7f && strings.IndexByte(`()<>@,;:\"/[]?=`, byte(c)) < 0
 	}
-	return strings.IndexByte(`()<>@,;:\"/[]?=`, c) < 0
-}
+	return t
+}()
+
+func isToken(c byte) bool { return tokenChars[c] }
 
 // quoted reads a quoted string after its first quote.
 func (s *scan) quoted() string {

@@ -360,6 +360,13 @@ func FuzzParse(f *testing.F) {
 		if !bytes.Equal(a, b) {
 			t.Fatalf("split input differs: %q, %q", a, b)
 		}
+		var again Parser
+		for _, m := range [][]byte{[]byte(crlf(mixed)), msg, []byte(crlf(mixed)), msg} {
+			p = again.Parse(m)
+		}
+		if b = AppendStructure(AppendEnvelope(nil, p.Envelope), p, true); !bytes.Equal(a, b) {
+			t.Fatalf("memory used again: %q, %q", a, b)
+		}
 		src := bytes.NewReader(msg)
 		p.Walk(func(c *Part) bool {
 			if r := c.Text(src); r != nil {

@@ -55,7 +55,7 @@ func Parse(r io.Reader) (*Part, error) {
 	b := windows.Get().(*[]byte)
 	defer windows.Put(b)
 	l := lines{r: r, buf: *b}
-	p := parse(&l)
+	p := parse(&l, &Parser{})
 	if l.err != nil && l.err != io.EOF && l.err != io.ErrUnexpectedEOF {
 		return nil, l.err
 	}
@@ -64,7 +64,53 @@ func Parse(r io.Reader) (*Part, error) {
 
 // ParseBytes is Parse of a message in memory. The Part keeps nothing of it.
 func ParseBytes(msg []byte) *Part {
-	return parse(&lines{buf: msg, end: len(msg)})
+	return parse(&lines{buf: msg, end: len(msg)}, &Parser{})
+}
+
+// A Parser parses messages in memory one after the other and uses the memory of
+// one for the next.
+type Parser struct {
+	parts slab[Part]
+	envs  slab[Envelope]
+	addrs []Address
+}
+
+// Parse is ParseBytes. The Parts are good until the next call.
+func (r *Parser) Parse(msg []byte) *Part {
+	r.parts.reset()
+	r.envs.reset()
+	clear(r.addrs)
+	r.addrs = r.addrs[:0]
+	if cap(r.addrs) > maxSlab {
+		r.addrs = nil
+	}
+	return parse(&lines{buf: msg, end: len(msg)}, r)
+}
+
+// maxSlab is how many things a slab keeps.
+const maxSlab = 64
+
+// slab makes things, as many in one piece as were made before the last reset.
+type slab[T any] struct {
+	kept []T
+	made int
+}
+
+func (s *slab[T]) make() *T {
+	s.made++
+	if s.made <= len(s.kept) {
+		return &s.kept[s.made-1]
+	}
+	return new(T)
+}
+
+func (s *slab[T]) reset() {
+	if n := min(s.made, maxSlab); n > len(s.kept) {
+		s.kept = make([]T, n)
+	} else {
+		clear(s.kept[:n])
+	}
+	s.made = 0
 }
 
 // frame is an open part.
@@ -77,6 +123,7 @@ type frame struct {
 }
 
 type parser struct {
+	r      *Parser
 	stack  []frame
 	hdr    fields
 	inHdr  bool // in the header of the innermost part
@@ -89,9 +136,10 @@ type parser struct {
 
 var parsers = sync.Pool{New: func() any { return &parser{} }}
 
-func parse(l *lines) *Part {
+func parse(l *lines, r *Parser) *Part {
 	p := parsers.Get().(*parser)
 	defer p.release()
+	p.r = r
 	root := p.open(0, true)
 	start := true // at the start of a line
 	for {
@@ -150,7 +198,8 @@ func (p *parser) bounded() bool {
 
 // open begins a part, in its header.
 func (p *parser) open(at int64, message bool) *Part {
-	part := &Part{Header: at}
+	part := p.r.parts.make()
+	part.Header = at
 	if n := len(p.stack); n > 0 {
 		up := p.stack[n-1].part
 		up.Parts = append(up.Parts, part)
@@ -170,9 +219,12 @@ func (p *parser) endHeader(at int64) {
 	part.Body = at
 	f.lines = p.nlines
 	digest := len(p.stack) > 1 && p.stack[len(p.stack)-2].digest
-	p.hdr.content(part, digest && !p.top)
+	var t texts
+	p.hdr.texts(&t)
+	t.content(part, digest && !p.top)
 	if p.top {
-		part.Envelope = p.hdr.envelope()
+		part.Envelope = p.r.envs.make()
+		p.r.addrs = t.envelope(part.Envelope, p.r.addrs)
 	}
 	p.kept += p.hdr.size
 	room := len(p.stack) < MaxDepth && p.count < MaxParts
@@ -270,7 +322,7 @@ func (p *parser) closeTo(n int, at int64, eol int) {
 		}
 		if f.boundary != "" && len(part.Parts) == 0 {
 			c := &Part{Header: part.End, Body: part.End, End: part.End}
-			(&fields{}).content(c, false)
+			new(texts).content(c, false)
 			part.Parts = []*Part{c}
 		}
 	}

@@ -398,14 +398,16 @@ func testCache(t *testing.T, f *Fixture) {
 	b := Open(t, s, "INBOX")
 	blob := func(u mailbox.UID, k mailbox.CacheKind) string { return strings.Repeat(fmt.Sprint(u, k, "."), int(u)) }
 	for _, u := range uids {
-		for _, k := range []mailbox.CacheKind{mailbox.CacheEnvelope, mailbox.CacheStructure} {
-			b.SetCached(u, k, []byte(blob(u, k)))
+		var values []mailbox.CacheValue
+		for _, k := range []mailbox.CacheKind{mailbox.CacheDerived, 3} {
+			values = append(values, mailbox.CacheValue{UID: u, Kind: k, Value: []byte(blob(u, k))})
 		}
+		b.SetCached(values...)
 	}
 	check := func(b mailbox.Mailbox) {
 		t.Helper()
 		for _, u := range uids {
-			for _, k := range []mailbox.CacheKind{mailbox.CacheStructure, mailbox.CacheEnvelope} {
+			for _, k := range []mailbox.CacheKind{3, mailbox.CacheDerived} {
 				if got, ok := b.Cached(u, k); ok && string(got) != blob(u, k) {
 					t.Fatalf("%d, %d: %q", u, k, got)
 				}
@@ -419,11 +421,11 @@ func testCache(t *testing.T, f *Fixture) {
 	b.Close()
 	f.Restart(t)
 	c := Open(t, f.Open(t), "INBOX")
-	if _, ok := c.Cached(uids[0], mailbox.CacheEnvelope); !ok {
+	if _, ok := c.Cached(uids[0], mailbox.CacheDerived); !ok {
 		t.Error("a cache on disk should have kept it")
 	}
 	check(c)
-	if _, ok := c.Cached(999999, mailbox.CacheEnvelope); ok {
+	if _, ok := c.Cached(999999, mailbox.CacheDerived); ok {
 		t.Error("cached an unknown message")
 	}
 }

@@ -148,13 +148,13 @@ func BenchmarkCached(b *testing.B) {
 	box := mailboxtest.Open(b, openStore(b, m, root), "INBOX")
 	uids := mailboxtest.UIDs(box)
 	for _, u := range uids {
-		box.SetCached(u, mailbox.CacheEnvelope, make([]byte, 400))
+		box.SetCached(mailbox.CacheValue{UID: u, Kind: mailbox.CacheDerived, Value: make([]byte, 400)})
 	}
 	box.Close()
 	box = mailboxtest.Open(b, openStore(b, m, root), "INBOX")
 	for b.Loop() {
 		for _, u := range uids {
-			if _, ok := box.Cached(u, mailbox.CacheEnvelope); !ok {
+			if _, ok := box.Cached(u, mailbox.CacheDerived); !ok {
 				b.Fatal(u)
 			}
 		}

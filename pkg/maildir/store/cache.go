@@ -351,21 +351,26 @@ func (b *box) Cached(u mailbox.UID, k mailbox.CacheKind) ([]byte, bool) {
 	return w.b[:loc.len], true
 }
 
-func (b *box) SetCached(u mailbox.UID, k mailbox.CacheKind, data []byte) {
+func (b *box) SetCached(values ...mailbox.CacheValue) {
 	f := b.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if b.closed || len(data) > maxBlob || f.idx == nil || f.idx.Header.UIDValidity != b.view.UIDValidity || f.idx.State.Get(u) == nil {
+	if b.closed || f.idx == nil || f.idx.Header.UIDValidity != b.view.UIDValidity {
 		return
 	}
 	c := f.openCache()
-	if c.pending == nil {
-		c.pending = *pendings.Get().(*[]byte)
-	}
-	off := len(c.pending) + cacheRecord
-	c.pending = putRecord(c.pending, u, k, data)
-	c.waiting[keyOf(u, k)] = cacheLoc{int64(off), uint32(len(data))}
-	if len(c.pending) > cacheFlush {
-		c.flush(f)
+	for _, v := range values {
+		if len(v.Value) > maxBlob || f.idx.State.Get(v.UID) == nil {
+			continue
+		}
+		if c.pending == nil {
+			c.pending = *pendings.Get().(*[]byte)
+		}
+		off := len(c.pending) + cacheRecord
+		c.pending = putRecord(c.pending, v.UID, v.Kind, v.Value)
+		c.waiting[keyOf(v.UID, v.Kind)] = cacheLoc{int64(off), uint32(len(v.Value))}
+		if len(c.pending) > cacheFlush {
+			c.flush(f)
+		}
 	}
 }

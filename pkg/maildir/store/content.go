@@ -27,6 +27,8 @@ var contentBuffers = sync.Pool{New: func() any { return &contentBuffer{} }}
 
 func (w *whole) Size() int64 { return int64(len(w.b)) }
 
+func (w *whole) Bytes() []byte { return w.b }
+
 func (w *whole) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, os.ErrInvalid
@@ -125,6 +127,8 @@ func newLarge(f *os.File, physical int64, verbatim bool) (*large, error) {
 }
 
 func (l *large) Size() int64 { return l.size }
+
+func (l *large) Bytes() []byte { return nil }
 
 // load converts one block.
 func (l *large) load(i int) error {

@@ -142,8 +142,8 @@ func step(rng *rand.Rand, st mailbox.Store, b mailbox.Mailbox, i int) error {
 				err = fmt.Errorf("UID %d: %d bytes, size %d", m.UID, ct.Size(), m.Size)
 			}
 			ct.Close()
-			b.SetCached(m.UID, mailbox.CacheEnvelope, []byte(fmt.Sprint(m.UID)))
-			if got, ok := b.Cached(m.UID, mailbox.CacheEnvelope); ok && string(got) != fmt.Sprint(m.UID) {
+			b.SetCached(mailbox.CacheValue{UID: m.UID, Kind: mailbox.CacheDerived, Value: []byte(fmt.Sprint(m.UID))})
+			if got, ok := b.Cached(m.UID, mailbox.CacheDerived); ok && string(got) != fmt.Sprint(m.UID) {
 				err = fmt.Errorf("cached %s for %d", got, m.UID)
 			}
 		}
