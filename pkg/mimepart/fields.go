@@ -107,12 +107,12 @@ func (f *fields) add(line []byte, start bool) {
 		return
 	}
 	f.cur = -1
-	colon := bytes.IndexByte(line[:min(len(line), 64)], ':')
-	if colon <= 0 {
+	end := colon(line[:min(len(line), 64)])
+	if end <= 0 {
 		return
 	}
 	var low [32]byte
-	name := bytes.TrimRight(line[:colon], " \t")
+	name := trimBlanks(line[:end])
 	if len(name) > len(low) {
 		return
 	}
@@ -134,7 +134,7 @@ func (f *fields) add(line []byte, start bool) {
 		f.put([]byte(", "))
 	}
 	f.cur = n
-	f.put(line[colon+1:])
+	f.put(line[end+1:])
 }
 
 func (f *fields) put(b []byte) {

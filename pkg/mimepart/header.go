@@ -164,8 +164,30 @@ func NextField(h []byte) (name, value, whole, rest []byte, ok bool) {
 		}
 	}
 	whole, rest = h[:end], h[end:]
-	if i := bytes.IndexByte(whole, ':'); i > 0 && bytes.IndexByte(whole[:i], '\n') < 0 {
-		return bytes.TrimRight(whole[:i], " \t"), whole[i+1:], whole, rest, true
+	if i := colon(whole); i > 0 {
+		return trimBlanks(whole[:i]), whole[i+1:], whole, rest, true
 	}
 	return nil, whole, whole, rest, true
+}
+
+// colon finds the colon in the first line of b, -1 if there is none. Names are
+// short: a call to search for it would take longer.
+func colon(b []byte) int {
+	for i, c := range b {
+		switch c {
+		case ':':
+			return i
+		case '\n':
+			return -1
+		}
+	}
+	return -1
+}
+
+// trimBlanks leaves out blanks at the end.
+func trimBlanks(b []byte) []byte {
+	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
+		b = b[:len(b)-1]
+	}
+	return b
 }
