@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -12,8 +14,9 @@ import (
 // aheadMost is how many messages of a FETCH are read ahead at a time.
 const aheadMost = 256
 
-// holdMost is how many octets wait until they are cached together.
-const holdMost = 32 << 10
+// holdMost bounds what a worker keeps until all of a batch is cached together, in
+// the order in which it will be asked for.
+const holdMost = 512 << 10
 
 // ahead is what a FETCH of cached items reads ahead of their turns: messages
 // that are not in the cache are read by all processors and put there, while
@@ -30,7 +33,24 @@ type ahead struct {
 // stop ends reading ahead.
 func (a *ahead) stop() {
 	a.stopped.Store(true)
+	a.wait()
+}
+
+// wait waits for the workers and has the store cache what they found.
+func (a *ahead) wait() {
 	a.running.Wait()
+	if len(a.loaders) == 0 {
+		return
+	}
+	first := a.loaders[0]
+	for _, l := range a.loaders[1:] {
+		first.values = append(first.values, l.values...)
+	}
+	slices.SortFunc(first.values, func(x, y mailbox.CacheValue) int { return cmp.Compare(x.UID, y.UID) })
+	first.s.box.SetCached(first.values...)
+	for _, l := range a.loaders {
+		l.forget()
+	}
 }
 
 // readAhead is called when a FETCH comes to message seq. What fails is left to
@@ -44,7 +64,7 @@ func (f *fetching) readAhead(seq uint32) {
 			}
 			f.look(seq)
 		}
-		a.running.Wait()
+		a.wait()
 		a.ready = a.next
 		if a.runs {
 			f.look(a.next)
@@ -95,7 +115,6 @@ func (f *fetching) look(seq uint32) {
 		l := a.loaders[i]
 		a.running.Go(func() {
 			defer l.close()
-			defer l.flush()
 			for f.s.ctx.Err() == nil && !a.stopped.Load() {
 				i := int(next.Add(1)) - 1
 				if i >= len(todo) {

@@ -328,6 +328,10 @@ func (l *loader) put(k mailbox.CacheKind, b []byte) {
 // flush has the store cache what was put.
 func (l *loader) flush() {
 	l.s.box.SetCached(l.values...)
+	l.forget()
+}
+
+func (l *loader) forget() {
 	clear(l.values)
 	l.values, l.held = l.values[:0], l.held[:0]
 }

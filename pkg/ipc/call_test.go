@@ -86,6 +86,7 @@ func TestCallsDrain(t *testing.T) {
 	n := 0
 	started := make(chan struct{})
 	finish := make(chan struct{})
+	var mu sync.Mutex
 	var heard []string
 	path := callServer(t, func() (*CallServer, func(*Conn, byte, []byte) ([]byte, error)) {
 		n++
@@ -96,7 +97,9 @@ func TestCallsDrain(t *testing.T) {
 		who := n
 		return s, func(_ *Conn, typ byte, p []byte) ([]byte, error) {
 			if typ == 9 {
+				mu.Lock()
 				heard = append(heard, string(p))
+				mu.Unlock()
 				return nil, nil
 			}
 			if who == 1 {
@@ -127,6 +130,8 @@ func TestCallsDrain(t *testing.T) {
 	if b, err := c.Call(ctx, 1, nil); err != nil || string(b) != "\x02" {
 		t.Errorf("%q %v", b, err)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if len(heard) != 2 || heard[1] != "again" {
 		t.Errorf("%q", heard)
 	}
