@@ -83,6 +83,8 @@ func (f *fixture) Mechs() []dovecot.Mech {
 	a, _ := dovecot.MechByName("PLAIN")
 	b, _ := dovecot.MechByName("LOGIN")
 	l := []dovecot.Mech{a, b}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, n := range f.scram {
 		m, _ := dovecot.MechByName(n)
 		l = append(l, m)

@@ -771,7 +771,9 @@ func TestScramPlus(t *testing.T) {
 		{[]string{"SCRAM-SHA-256"}, "SCRAM-SHA-256", nil, true},
 	} {
 		f, cfg := start(t, "protocol=imap", "")
+		f.mu.Lock()
 		f.scram = tt.scram
+		f.mu.Unlock()
 		p := f.dial()
 		if l := p.line(); strings.Contains(l, "-PLUS") {
 			t.Errorf("offered without TLS: %s", l)

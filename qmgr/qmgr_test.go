@@ -786,8 +786,8 @@ func TestManyMessagesInASmallWindow(t *testing.T) {
 			w.set.rcptLimit = limit
 			const messages, each = 50, 50
 			w.make()
-			w.agent("smtp", all(relayed))
 			w.env.Log = maillog.New("postfix/fake", maillog.Discard{})
+			w.agent("smtp", all(relayed))
 			for m := range messages {
 				var rcpts []string
 				for i := range each {
