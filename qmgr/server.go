@@ -37,15 +37,20 @@ func (q *manager) serve(ctx context.Context, nc net.Conn, draining <-chan struct
 		}
 		c.SetReadDeadline(time.Now())
 	}()
+	notifies := false
 	for {
 		typ, p, err := c.ReadFrame()
 		if err != nil {
+			if notifies {
+				q.requestScan(&q.incoming, false) // for messages that it could not announce any more
+			}
 			var ne net.Error
 			if !errors.Is(err, io.EOF) && !(errors.As(err, &ne) && ne.Timeout()) {
 				q.log.Warningf("qmgr service: %v", err)
 			}
 			return
 		}
+		notifies = notifies || typ == qmgr.TypeNotify
 		if err := q.request(c, typ, p); err != nil {
 			q.log.Warningf("qmgr service: %v", err)
 			return

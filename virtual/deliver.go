@@ -114,6 +114,15 @@ type writer struct {
 	store maildir.Store
 }
 
+// pace is how deliveries wait for others to share a sync with: it suits the 20
+// of one destination that qmgr has under way at a time, and keeps a message in
+// the queue for 20 ms more at most, when others came just before it.
+var pace = durable.Pace{Interval: 20 * time.Millisecond, Quiet: 4 * time.Millisecond, Crowd: 16}
+
+func newWriter(conf *writerConf) *writer {
+	return &writer{conf: conf, store: maildir.Store{Pace: pace}}
+}
+
 func (w *writer) write(ctx context.Context, t *copyTask, content *io.SectionReader) error {
 	if t.Probe {
 		return w.full(t.Path)
@@ -215,7 +224,7 @@ func newDispatcher(env *service.Env) (*dispatcher, error) {
 func (d *dispatcher) identify(env *service.Env, conf *writerConf) error {
 	if os.Geteuid() != 0 {
 		d.self = &privs.IDs{UID: os.Geteuid(), GID: os.Getegid()}
-		d.writer = &writer{conf: conf}
+		d.writer = newWriter(conf)
 		// The sandbox lets us write there only if it exists by now.
 		return os.MkdirAll(d.base, 0o700)
 	}
@@ -227,7 +236,7 @@ func (d *dispatcher) identify(env *service.Env, conf *writerConf) error {
 			return err
 		}
 		d.self = &privs.IDs{UID: int(u), GID: int(g)}
-		d.writer = &writer{conf: conf}
+		d.writer = newWriter(conf)
 		env.RunAs(*d.self)
 		return nil
 	}
@@ -438,7 +447,7 @@ func openWorker(hello []byte) (worker.Handler, bool, error) {
 	if err := durable.Adopt(conf.Mounts); err != nil {
 		return nil, false, err
 	}
-	w := &writer{conf: conf}
+	w := newWriter(conf)
 	return func(ctx context.Context, payload []byte, files []*os.File) []byte {
 		t, err := decodeTask(payload)
 		if err == nil && len(files) == 0 {

@@ -1,7 +1,7 @@
 // Package durable puts files on stable storage, and does it together for those
 // who ask at the same time.
 //
-// A single caller's file is synced at once. Callers that come while another
+// A single caller's file is synced at once (but see Pace). Callers that come while another
 // syncs share one syncfs, where the file system is the mail system's own
 // (syncfs flushes everybody's dirty pages, so it is not used on a shared one)
 // or where the administrator says so; elsewhere each syncs its own file, which
@@ -22,6 +22,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // FsyncWaiters is the most callers that sync each their own file at a time
@@ -32,12 +33,26 @@ const FsyncWaiters = 1
 // used: each takes a thread, and more than that make no larger batches.
 const maxFsync = 64
 
+// Pace lets callers wait for others to share a sync with, which makes fewer and
+// larger commits of the file system's journal. It is for callers of whom others
+// come before one is served.
+type Pace struct {
+	// Interval is how long after the start of one sync the next one starts at the
+	// latest. Who comes later than that after the last does not wait. 0: nobody waits.
+	Interval time.Duration
+	// Quiet ends the wait when no other has come for that long, and Crowd when that
+	// many wait.
+	Quiet time.Duration
+	Crowd int
+}
+
 // Options tell New how to sync.
 type Options struct {
 	// Syncfs is "auto" (or ""): use syncfs for many waiters if the directory is
 	// on a file system of the mail system's own, of a kind known to be sound; "yes": always
 	// allowed; "no": never.
 	Syncfs string
+	Pace   Pace // of shared syncs
 	Ops    *Ops // nil for the real ones
 }
 
@@ -53,23 +68,28 @@ type Committer struct {
 	inFlight atomic.Int32
 	slots    chan struct{} // limits fsync calls
 
+	pace Pace
+
 	mu      sync.Mutex
 	idle    sync.Cond
-	next    *batch // collecting
-	running bool   // a syncfs is under way
+	next    *batch    // collecting
+	running bool      // a syncfs is under way
+	last    time.Time // when the last sync started, if there is a pace
 	syncs   atomic.Int64
 	groups  atomic.Int64
 }
 
 type batch struct {
-	done chan struct{}
-	err  error
+	done    chan struct{}
+	full    chan struct{} // closed when the crowd is there
+	members int
+	err     error
 }
 
 // New returns a Committer for files below dir, and looks up what file system
 // that is.
 func New(dir string, o Options) (*Committer, error) {
-	c := &Committer{ops: o.Ops.Fill(), path: dir, slots: make(chan struct{}, maxFsync)}
+	c := &Committer{ops: o.Ops.Fill(), path: dir, slots: make(chan struct{}, maxFsync), pace: o.Pace}
 	c.idle.L = &c.mu
 	fd, err := c.ops.Open(dir, os.O_RDONLY, 0)
 	if err != nil {
@@ -123,7 +143,7 @@ func (c *Committer) Commit(f *os.File, dir *os.File) error {
 func (c *Committer) CommitFD(fd, dir int, name string) error {
 	n := c.inFlight.Add(1)
 	defer c.inFlight.Add(-1)
-	if n > FsyncWaiters && c.group.Load() {
+	if c.group.Load() && (n > FsyncWaiters || !c.due()) {
 		return c.shared()
 	}
 	c.slots <- struct{}{}
@@ -138,22 +158,63 @@ func (c *Committer) CommitFD(fd, dir int, name string) error {
 	return nil
 }
 
+// gather waits for others to join b. c.mu is held, but not while it waits.
+func (c *Committer) gather(b *batch) {
+	for members := 0; members < b.members && b.members < c.pace.Crowd; {
+		wait := min(c.pace.Interval-time.Since(c.last), c.pace.Quiet)
+		if wait <= 0 {
+			return
+		}
+		members = b.members
+		c.mu.Unlock()
+		t := time.NewTimer(wait)
+		select {
+		case <-b.full:
+		case <-t.C:
+		}
+		t.Stop()
+		c.mu.Lock()
+	}
+}
+
+// due tells whether a sync may start now, and if so takes it that it does.
+func (c *Committer) due() bool {
+	if c.pace.Interval == 0 {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if now.Sub(c.last) < c.pace.Interval {
+		return false
+	}
+	c.last = now
+	return true
+}
+
 // shared joins the batch that the next syncfs covers. The caller's data was
 // written before it joined, and a batch is closed before its syncfs starts, so
 // that the sync covers every member.
 func (c *Committer) shared() error {
 	c.mu.Lock()
 	if b := c.next; b != nil {
+		if b.members++; b.members == c.pace.Crowd {
+			close(b.full)
+		}
 		c.mu.Unlock()
 		<-b.done
 		return b.err
 	}
-	b := &batch{done: make(chan struct{})}
+	b := &batch{done: make(chan struct{}), full: make(chan struct{}), members: 1}
 	c.next = b
+	c.gather(b)
 	for c.running {
 		c.idle.Wait()
 	}
 	c.next, c.running = nil, true
+	if c.pace.Interval > 0 {
+		c.last = time.Now()
+	}
 	c.mu.Unlock()
 
 	c.groups.Add(1)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,6 +65,38 @@ func TestAlone(t *testing.T) {
 	if err := c.Commit(f, nil); err != nil || d.fsyncs.Load() != 8 {
 		t.Errorf("Commit: %v, %d fsync", err, d.fsyncs.Load())
 	}
+}
+
+// TestPace: who comes soon after another waits until the crowd is there, or until
+// no more come.
+func TestPace(t *testing.T) {
+	d := &disk{}
+	c, err := New(t.TempDir(), Options{Syncfs: "yes", Ops: d.ops(), Pace: Pace{Interval: time.Hour, Quiet: time.Hour, Crowd: 10}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.CommitFD(1, -1, "x")
+	if d.fsyncs.Load() != 1 {
+		t.Error("the first one waited for others")
+	}
+	for round := range 3 {
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() { c.CommitFD(1, -1, "x") })
+		}
+		wg.Wait()
+		if n := d.syncfss.Load(); n != int32(round+1) || d.fsyncs.Load() != 1 {
+			t.Errorf("round %d: %d syncfs, %d fsync", round, n, d.fsyncs.Load())
+		}
+	}
+	c.pace.Quiet = time.Millisecond
+	c.CommitFD(1, -1, "x")
+	if n := d.syncfss.Load(); n != 4 {
+		t.Errorf("after a quiet while: %d syncfs", n)
+	}
+	c.pace = Pace{Interval: time.Millisecond, Quiet: time.Hour, Crowd: 10}
+	c.CommitFD(1, -1, "x") // soon after or not, it comes back
 }
 
 // crowd starts callers until FsyncWaiters of them are inside fsync, then n more,

@@ -35,8 +35,10 @@ import (
 // Store delivers messages. It is safe for concurrent use; the zero value is
 // ready.
 type Store struct {
-	// Syncfs says when many deliveries share one syncfs: see durable.Options.
+	// Syncfs says when many deliveries share one syncfs, and Pace whether they wait
+	// for each other: see durable.Options.
 	Syncfs string
+	Pace   durable.Pace
 
 	mu     sync.Mutex
 	byDev  map[uint64]*durable.Committer
@@ -60,7 +62,7 @@ func (s *Store) committer(dir string) (*durable.Committer, error) {
 	c := s.byDev[st.Dev]
 	if c == nil {
 		var err error
-		if c, err = durable.New(dir, durable.Options{Syncfs: s.Syncfs}); err != nil {
+		if c, err = durable.New(dir, durable.Options{Syncfs: s.Syncfs, Pace: s.Pace}); err != nil {
 			return nil, err
 		}
 		if s.byDev == nil {

@@ -4,11 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
-
-	"posthaste/test/tools/smtptalk"
 )
 
 // load is a stream of messages into a server.
@@ -48,58 +44,16 @@ func (l load) run(addr string) (*result, error) {
 	for i := range rcpt {
 		rcpt[i] = strings.NewReplacer("{i}", fmt.Sprint(i), "{d}", fmt.Sprint(i%l.domains)).Replace(l.to)
 	}
-	body := messageBody(messageSize - 400)
-	var next, failures atomic.Int64
-	var firstErr atomic.Pointer[error]
-	lat := make([][]time.Duration, l.sessions)
-	var wg sync.WaitGroup
 	res := &result{start: time.Now(), cpu: ownCPU()}
-	for k := range l.sessions {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			s := smtptalk.Client{Pipeline: l.pipeline}
-			defer s.Quit()
-			to := make([]string, l.rcpts)
-			for {
-				m := int(next.Add(1)) - 1
-				if m >= l.n {
-					return
-				}
-				for j := range to {
-					to[j] = rcpt[(m*l.rcpts+j)%l.span]
-				}
-				t := time.Now()
-				var err error
-				if !s.Live() {
-					err = s.Open(addr, 4*time.Minute)
-				}
-				if err == nil {
-					err = s.Send("sender@client.bench.test", to, messageHeader(m, to[0]), body).Err
-				}
-				if err != nil {
-					firstErr.CompareAndSwap(nil, &err)
-					s.Close()
-					if failures.Add(1) > 100 {
-						return
-					}
-					continue
-				}
-				lat[k] = append(lat[k], time.Since(t))
-				if !l.keep {
-					s.Quit()
-				}
-			}
-		}()
+	d, err := drive(l, addr, rcpt, messageBody(messageSize-400))
+	if err != nil {
+		return nil, err
 	}
-	wg.Wait()
 	res.took = time.Since(res.start)
 	res.cpu = ownCPU() - res.cpu
-	for _, x := range lat {
-		res.latency = append(res.latency, x...)
-	}
-	if n := failures.Load(); n > 0 {
-		return res, fmt.Errorf("%d of %d messages not accepted, first: %w", n, l.n, *firstErr.Load())
+	res.latency = d.latency
+	if d.failures > 0 {
+		return res, fmt.Errorf("%d of %d messages not accepted, first: %w", d.failures, l.n, d.err)
 	}
 	if len(res.latency) != l.n {
 		return res, errors.New("messages went missing in the generator")

@@ -12,12 +12,16 @@ import (
 // dialTimeout bounds connecting and the hello; qmgr may have to be started.
 const dialTimeout = 10 * time.Second
 
+// pace is how soon after another message qmgr hears of one. Those of that time it
+// hears of together: then it wakes up once, and so do those that it wakes.
+const pace = 3 * time.Millisecond
+
 // maxPending is the most ids that a Notifier remembers; beyond it, one Scan
 // takes their place.
 const maxPending = 4096
 
 // Notifier tells qmgr of new messages. It never blocks the caller: ids are sent
-// by one goroutine, many at a time when mail arrives fast. When qmgr cannot be
+// many at a time when mail arrives fast. When qmgr cannot be
 // reached, they are dropped and a Scan is sent once it can; qmgr also scans by
 // itself, so that nothing depends on this.
 type Notifier struct {
@@ -27,6 +31,8 @@ type Notifier struct {
 	pending []string
 	lost    bool
 	running bool
+	armed   bool      // due will be called
+	sent    time.Time // when something was sent last
 	closed  bool
 
 	conn    *ipc.Conn // owned by the sending goroutine
@@ -49,14 +55,36 @@ func (n *Notifier) Notify(id string) {
 	} else {
 		n.pending = append(n.pending, id)
 	}
-	if !n.running {
-		n.running = true
-		if n.sendNow() {
-			n.running = false
-			return
-		}
-		go n.send()
+	if n.running || n.armed {
+		return
 	}
+	now := time.Now()
+	if wait := pace - now.Sub(n.sent); wait > 0 {
+		n.armed = true
+		time.AfterFunc(wait, n.due)
+		return
+	}
+	n.begin(now)
+}
+
+// due ends the wait for more to be sent.
+func (n *Notifier) due() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.armed = false
+	if !n.running && !n.closed {
+		n.begin(time.Now())
+	}
+}
+
+// begin sends what is pending; the caller holds mu.
+func (n *Notifier) begin(now time.Time) {
+	n.sent = now
+	if n.sendNow() {
+		return
+	}
+	n.running = true
+	go n.send()
 }
 
 // sendNow writes what is pending if that takes no waiting, which saves a switch
@@ -150,11 +178,15 @@ func (n *Notifier) write(frames []byte) bool {
 	return true
 }
 
-// Close drops what is pending and the connection.
+// Close sends what is pending if that takes no waiting, and closes the
+// connection.
 func (n *Notifier) Close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.closed = true
+	if !n.running && len(n.pending) > 0 {
+		n.sendNow()
+	}
 	n.pending = nil
 	if !n.running && n.conn != nil {
 		n.conn.Close()
