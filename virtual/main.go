@@ -12,7 +12,8 @@
 // refused. Each copy gets Return-Path:, X-Original-To: and Delivered-To:
 // headers. There are no aliases, commands or .forward files here. A Maildir file
 // is named after queue id and recipient, so that a delivery repeated after a
-// crash makes no second copy. Many deliveries at a time share syncs.
+// crash makes no second copy. Deliveries that come within 20 ms share a sync
+// of a file system that is the mail system's own.
 //
 // virtual_mailbox_limit bounds an mbox file, or one message in a Maildir. A
 // Maildir with a maildirsize file has the quota that the file states (4.2.2). A

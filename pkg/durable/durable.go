@@ -1,8 +1,8 @@
 // Package durable puts files on stable storage, and does it together for those
 // who ask at the same time.
 //
-// A single caller's file is synced at once (but see Pace). Callers that come while another
-// syncs share one syncfs, where the file system is the mail system's own
+// A single caller's file is synced at once (but see Pace). Callers that come
+// while another syncs share one syncfs, where the file system is the mail system's own
 // (syncfs flushes everybody's dirty pages, so it is not used on a shared one)
 // or where the administrator says so; elsewhere each syncs its own file, which
 // the file system's journal batches too. A shared syncfs blocks one thread

@@ -20,10 +20,10 @@ const pace = 3 * time.Millisecond
 // takes their place.
 const maxPending = 4096
 
-// Notifier tells qmgr of new messages. It never blocks the caller: ids are sent
-// many at a time when mail arrives fast. When qmgr cannot be
-// reached, they are dropped and a Scan is sent once it can; qmgr also scans by
-// itself, so that nothing depends on this.
+// Notifier tells qmgr of new messages. It never blocks the caller; ids are sent
+// many at a time when mail arrives fast. When qmgr cannot be reached, they are
+// dropped and a Scan is sent once it can; qmgr also scans by itself, so that
+// nothing depends on this.
 type Notifier struct {
 	path string
 
