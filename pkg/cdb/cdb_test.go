@@ -171,8 +171,20 @@ func TestCutFileIsAnError(t *testing.T) {
 	}
 	build(t, path, Allow, all...)
 	r := open(t, path)
+	m, err := r.Mapped(1 << 20)
+	if err != nil || m == nil {
+		t.Fatalf("Mapped: %v, %v", m, err)
+	}
+	check(t, m, "k19999", "value", true)
+	check(t, m, "none", "", false)
+	if x, err := r.Mapped(100); x != nil || err != nil {
+		t.Errorf("Mapped beyond its limit: %v, %v", x, err)
+	}
 	if err := os.Truncate(path, 4096); err != nil {
 		t.Fatal(err)
+	}
+	if _, ok, err := m.Get("k19999"); ok || !errors.Is(err, ErrCorrupt) {
+		t.Errorf("Get in a mapped file cut short: %v, %v", ok, err)
 	}
 	if _, ok, err := r.Get("k19999"); ok || !errors.Is(err, ErrCorrupt) {
 		t.Errorf("Get in a file cut short: %v, %v", ok, err)

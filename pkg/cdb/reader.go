@@ -13,14 +13,17 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
 	headerSize = 2048
 	// wholeFile is the size up to which a database is read into memory at once.
 	// Larger ones are read record by record: unlike a mapping that survives a file
-	// that is cut short under us, and memory stays flat.
+	// that is cut short under us, and memory stays flat. But see Mapped.
 	wholeFile = 128 << 10
 	// maxItem bounds one key or value, against damaged files.
 	maxItem = 64 << 20
@@ -34,6 +37,8 @@ type Reader struct {
 	f    *os.File // nil for NewReader
 	data []byte   // the whole file, or its header
 	size int64
+
+	mapped bool // data is a mapping of the file
 }
 
 // Open opens a database.
@@ -80,17 +85,23 @@ func NewReader(data []byte) (*Reader, error) {
 	return &Reader{data: data, size: int64(len(data))}, nil
 }
 
-// InMemory reads the whole file, for many look-ups in a row; nil if it has more
-// than limit bytes. The Reader that it returns need not be closed.
-func (r *Reader) InMemory(limit int64) (*Reader, error) {
+// Mapped maps the whole file into memory, for many look-ups in a row; nil if it
+// has more than limit bytes. The Reader that it returns gives ErrCorrupt when the
+// file is cut short under it. It need not be closed: the mapping stays as long as
+// the process.
+func (r *Reader) Mapped(limit int64) (*Reader, error) {
 	if r.size > limit || r.f == nil {
 		return nil, nil
 	}
-	data := make([]byte, r.size)
-	if _, err := r.f.ReadAt(data, 0); err != nil {
-		return nil, err
+	data, err := unix.Mmap(int(r.f.Fd()), 0, int(r.size), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, os.NewSyscallError("mmap", err)
 	}
-	return NewReader(data)
+	m, err := NewReader(data)
+	if err == nil {
+		m.mapped = true
+	}
+	return m, err
 }
 
 // File is the open file, nil for a Reader made by NewReader.
@@ -150,6 +161,22 @@ var pool = sync.Pool{New: func() any { return &buffers{make([]byte, 64), make([]
 
 // Get returns the value of key.
 func (r *Reader) Get(key string) (value string, ok bool, err error) {
+	if r.mapped {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+		defer func() {
+			switch e := recover().(type) {
+			case nil:
+			case interface{ Addr() uintptr }: // of a fault: the file is shorter than it was
+				value, ok, err = "", false, ErrCorrupt
+			default:
+				panic(e)
+			}
+		}()
+	}
+	return r.get(key)
+}
+
+func (r *Reader) get(key string) (value string, ok bool, err error) {
 	h := hash(key)
 	e := r.data[h%256*8:]
 	pos, n := int64(binary.LittleEndian.Uint32(e)), int64(binary.LittleEndian.Uint32(e[4:]))

@@ -51,10 +51,9 @@ type version struct {
 }
 
 const (
-	// bulkAfter is from how many look-ups on a bulk user gets the file in memory:
-	// about as many as take as long as reading a large one.
-	bulkAfter = 5000
-	// bulkLimit is the largest file that is read as a whole.
+	// bulkAfter is from how many look-ups on a bulk user gets the file mapped.
+	bulkAfter = 100
+	// bulkLimit is the largest file that is mapped.
 	bulkLimit = 512 << 20
 )
 
@@ -68,7 +67,7 @@ func (v *version) reader(bulk bool) *cdb.Reader {
 		return w
 	}
 	if v.asked.Add(1) == bulkAfter {
-		if w, err := v.r.InMemory(bulkLimit); err == nil && w != nil {
+		if w, err := v.r.Mapped(bulkLimit); err == nil && w != nil {
 			v.whole.Store(w)
 			return w
 		}
