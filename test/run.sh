@@ -50,6 +50,10 @@ if [ ! -e "$D/etc/main.cf" ]; then
   "$BIN/posthaste" init --dir "$D" --domain example.test --user alice:secret --user bob:hunter2 --port-base "$BASE"
   echo "$BASE" > "$D/etc/port-base"
 fi
+if [ "$("$BIN/postconf" -c "$D/etc" -h daemon_directory)" != "$BIN" ]; then
+  say "The system in $D was made by another copy of Posthaste; it runs this one from now on"
+  "$BIN/postconf" -c "$D/etc" -e "daemon_directory=$BIN" "command_directory=$BIN"
+fi
 say "Starting it"
 $PH start
 
