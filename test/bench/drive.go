@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -47,6 +48,7 @@ const (
 
 // slot is a session, or room for one.
 type slot struct {
+	number int32
 	fd     int // -1: none
 	m      int // its message
 	named  int // recipients that were named
@@ -77,7 +79,7 @@ func drive(l load, addr string, rcpt []string, body []byte) (*driver, error) {
 	open := 0
 	for i := range d.slots {
 		s := &d.slots[i]
-		s.fd = -1
+		s.number, s.fd = int32(i), -1
 		if d.take(s) {
 			open++
 		}
@@ -162,8 +164,7 @@ func (d *driver) connect(s *slot) error {
 
 // watch asks for events of a session, which are told by its slot's number.
 func (d *driver) watch(op, fd int, s *slot, events uint32) error {
-	i := int32((uintptr(unsafe.Pointer(s)) - uintptr(unsafe.Pointer(&d.slots[0]))) / unsafe.Sizeof(*s))
-	return unix.EpollCtl(d.ep, op, fd, &unix.EpollEvent{Events: events, Fd: i})
+	return unix.EpollCtl(d.ep, op, fd, &unix.EpollEvent{Events: events, Fd: s.number})
 }
 
 // fail ends a session and its message, and tells whether the slot has another.
@@ -210,7 +211,7 @@ func (d *driver) turn(s *slot, events uint32) bool {
 		in = s.in
 	}
 	for {
-		i := strings.IndexByte(unsafe.String(unsafe.SliceData(in), len(in)), '\n')
+		i := bytes.IndexByte(in, '\n')
 		if i < 0 {
 			break
 		}
