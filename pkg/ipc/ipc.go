@@ -40,6 +40,7 @@ type Conn struct {
 
 	fmu    sync.Mutex
 	fds    []int // received, not yet handed out
+	own    int   // how many of them came with the frame that was read last
 	closed bool
 
 	wmu sync.Mutex
@@ -100,8 +101,8 @@ func (c *Conn) expectHello(protocol string) error {
 	return nil
 }
 
-// ReadFrame returns the next frame; payload is valid until the next call. Any
-// descriptors it carries are taken with TakeFDs before the next call.
+// ReadFrame returns the next frame; payload is valid until the next call. The
+// descriptors that it carries are taken with TakeFD before that, or closed.
 // io.EOF means that the peer closed between frames.
 func (c *Conn) ReadFrame() (typ byte, payload []byte, err error) {
 	defer func() {
@@ -109,6 +110,9 @@ func (c *Conn) ReadFrame() (typ byte, payload []byte, err error) {
 			c.dropFDs() // nobody will ask for them
 		}
 	}()
+	c.fmu.Lock()
+	c.closeFDs(c.own)
+	c.fmu.Unlock()
 	if err := c.fill(6); err != nil {
 		return 0, nil, err
 	}
@@ -127,36 +131,43 @@ func (c *Conn) ReadFrame() (typ byte, payload []byte, err error) {
 	payload = c.rb[c.r : c.r+n : c.r+n]
 	c.r += n
 	c.fmu.Lock()
-	have := len(c.fds)
-	c.fmu.Unlock()
-	if nfd > have {
+	defer c.fmu.Unlock()
+	if nfd > len(c.fds) {
 		return 0, nil, fmt.Errorf("%w: missing descriptor", ErrProtocol)
 	}
-	if have > 0 && nfd == 0 && c.r == c.w {
-		c.dropFDs()
+	if c.own = nfd; nfd == 0 && c.r == c.w {
+		c.closeFDs(len(c.fds)) // that no frame has announced
 	}
 	return typ, payload, nil
 }
 
-// TakeFD returns the oldest received descriptor, or an error if there is none.
+// TakeFD returns the next descriptor of the frame that was read last, or an error
+// if there is none.
 func (c *Conn) TakeFD() (int, error) {
 	c.fmu.Lock()
 	defer c.fmu.Unlock()
-	if len(c.fds) == 0 {
+	if c.own == 0 || len(c.fds) == 0 {
 		return -1, fmt.Errorf("%w: no descriptor", ErrProtocol)
 	}
 	fd := c.fds[0]
 	c.fds = c.fds[1:]
+	c.own--
 	return fd, nil
 }
 
 func (c *Conn) dropFDs() {
 	c.fmu.Lock()
 	defer c.fmu.Unlock()
-	for _, fd := range c.fds {
+	c.closeFDs(len(c.fds))
+}
+
+// closeFDs closes the n oldest descriptors. It is called with fmu held.
+func (c *Conn) closeFDs(n int) {
+	for _, fd := range c.fds[:n] {
 		syscall.Close(fd)
 	}
-	c.fds = nil
+	c.fds = c.fds[n:]
+	c.own = max(0, c.own-n)
 }
 
 // fill reads until n bytes are buffered at rb[r:].

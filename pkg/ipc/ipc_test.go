@@ -120,6 +120,36 @@ func TestDescriptors(t *testing.T) {
 	}
 }
 
+// TestWhoseDescriptor: of frames that are read in one go only that one which
+// carries a descriptor has it, and what is not taken from it is nobody's.
+func TestWhoseDescriptor(t *testing.T) {
+	c, s := pair(t)
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fd := int(f.Fd())
+	frames := [][]int{nil, {fd, fd}, nil, {fd}}
+	for i, fds := range frames {
+		if err := c.WriteFrame(byte(i+1), nil, fds...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, fds := range frames {
+		if typ, _, err := s.ReadFrame(); err != nil || int(typ) != i+1 {
+			t.Fatalf("frame %d is of type %d, %v", i+1, typ, err)
+		}
+		fd, err := s.TakeFD()
+		if (err == nil) != (fds != nil) {
+			t.Errorf("frame %d: %v", i+1, err)
+		}
+		if err == nil {
+			syscall.Close(fd)
+		}
+	}
+}
+
 // TestUnwantedDescriptors: a peer that sends what nobody asked for leaves
 // nothing open behind.
 func TestUnwantedDescriptors(t *testing.T) {
