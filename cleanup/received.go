@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"strconv"
 
 	"posthaste/pkg/address"
 	"posthaste/pkg/header"
@@ -13,12 +13,18 @@ func (c *settings) received(s *session) []byte {
 	m, cl := &s.m, &s.m.Client
 	date := header.Date(m.Arrival.Local())
 	b := make([]byte, 0, 512)
-	if cl.Address == "" || m.Origin == "pickup" {
-		b = fmt.Appendf(b, "Received: by %s (%s", c.hostname, c.mailName)
-		if m.Origin == "pickup" {
-			b = fmt.Appendf(b, ", from userid %d", m.UID)
+	put := func(text ...string) {
+		for _, t := range text {
+			b = append(b, t...)
 		}
-		return fmt.Appendf(b, ")\r\n\tid %s; %s\r\n", m.ID, date)
+	}
+	if cl.Address == "" || m.Origin == "pickup" {
+		put("Received: by ", c.hostname, " (", c.mailName)
+		if m.Origin == "pickup" {
+			put(", from userid ", strconv.FormatInt(int64(m.UID), 10))
+		}
+		put(")\r\n\tid ", m.ID, "; ", date, "\r\n")
+		return b
 	}
 	helo := cl.Helo
 	if helo == "" {
@@ -31,18 +37,20 @@ func (c *settings) received(s *session) []byte {
 	if rev == "" {
 		rev = "unknown"
 	}
-	b = fmt.Appendf(b, "Received: from %s (%s [%s])\r\n", comment(helo), comment(rev), literal(cl.Address))
+	put("Received: from ", comment(helo), " (", comment(rev), " [", literal(cl.Address), "])\r\n")
 	if cl.TLS != "" && c.tlsReceived {
-		b = fmt.Appendf(b, "\t%s\r\n", cl.TLS)
+		put("\t", cl.TLS, "\r\n")
 	}
 	if cl.SASLUser != "" && c.authHeader {
-		b = fmt.Appendf(b, "\t(Authenticated sender: %s)\r\n", comment(cl.SASLUser))
+		put("\t(Authenticated sender: ", comment(cl.SASLUser), ")\r\n")
 	}
-	b = fmt.Appendf(b, "\tby %s (%s) with %s id %s", c.hostname, c.mailName, protocol(s), m.ID)
+	put("\tby ", c.hostname, " (", c.mailName, ") with ", protocol(s), " id ", m.ID)
 	if s.given == 1 && s.firstRcpt != nil {
-		return fmt.Appendf(b, "\r\n\tfor <%s>; %s\r\n", address.Quote(*s.firstRcpt), date)
+		put("\r\n\tfor <", address.Quote(*s.firstRcpt), ">; ", date, "\r\n")
+	} else {
+		put(";\r\n\t", date, "\r\n")
 	}
-	return fmt.Appendf(b, ";\r\n\t%s\r\n", date)
+	return b
 }
 
 // protocol is the "with" value (RFC 3848, RFC 6531).

@@ -139,7 +139,7 @@ func (q *manager) send(l *link, seq uint64, f *flight) {
 	m.fd.Lock()
 	fd, err := m.descriptor()
 	if err == nil {
-		l.conn.SetWriteDeadline(time.Now().Add(q.set.dialTimeout))
+		l.conn.WriteWithin(q.set.dialTimeout)
 		err = l.conn.WriteFrame(delivery.TypeRequest, enc.B, fd)
 		if err != nil {
 			l.conn.Close() // its reader sees to the other requests

@@ -64,7 +64,7 @@ func (q *manager) request(c *ipc.Conn, typ byte, p []byte) error {
 	answer := func(text string) error {
 		var e wire.Encoder
 		(&qmgr.Result{OK: text == "", Text: text}).Encode(&e)
-		c.SetWriteDeadline(time.Now().Add(time.Minute))
+		c.WriteWithin(time.Minute)
 		return c.WriteFrame(qmgr.TypeResult, e.B)
 	}
 	switch typ {
@@ -104,7 +104,7 @@ func (q *manager) request(c *ipc.Conn, typ byte, p []byte) error {
 		var e wire.Encoder
 		s := q.status()
 		s.Encode(&e)
-		c.SetWriteDeadline(time.Now().Add(time.Minute))
+		c.WriteWithin(time.Minute)
 		return c.WriteFrame(qmgr.TypeStatusAns, e.B)
 	case qmgr.TypeLetGo:
 		// smtpd and postqueue have business here, but not this one.

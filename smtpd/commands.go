@@ -120,7 +120,7 @@ func (s *session) ehloCmd(args string) bool {
 	if !s.hello("EHLO", args) {
 		return false
 	}
-	l := []string{s.set.hostname}
+	l := append(make([]string, 0, 16), s.set.hostname)
 	var dropped []string
 	put := func(keyword, line string) {
 		if !discarded(s.discard, keyword) {

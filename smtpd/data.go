@@ -174,8 +174,8 @@ func (c *content) abort() {
 // write takes content in CRLF form.
 func (c *content) write(p []byte) {
 	if !c.started && len(p) > 0 {
-		if len(c.first) == 0 && p[0] != '>' && p[0]|0x20 != 'f' {
-			c.started = true
+		if len(c.first) == 0 && (p[0]|0x20 != 'f' && p[0] != '>' || len(p) > 4 && p[4] == ':') {
+			c.started = true // most content begins with a field; "From:" is one
 		} else {
 			p = c.begin(p, false)
 		}

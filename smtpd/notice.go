@@ -40,7 +40,10 @@ func troubleClasses(c *config.Config) (t trouble) {
 // maxTranscript is how much of a dialogue is kept: the latest of it.
 const maxTranscript = 8 << 10
 
-// transcript is the dialogue of a session, for a notice to the postmaster.
+// transcript is the dialogue of a session, for a notice to the postmaster. It is
+// kept as it was said, since most sessions need none: what one side has said
+// begins with clientSaid or serverSaid at the start of a line, where neither can
+// have put them.
 type transcript struct {
 	text    []byte
 	cut     bool // the beginning is lost
@@ -48,24 +51,44 @@ type transcript struct {
 	decided bool // the reply to come is about trouble that is known already
 }
 
-// add keeps lines of one side.
-func (t *transcript) add(side string, lines []byte) {
-	for len(lines) > 0 {
-		line := lines
-		if i := bytes.IndexByte(lines, '\n'); i >= 0 {
-			line, lines = lines[:i], lines[i+1:]
+const (
+	clientSaid = "\x00I"
+	serverSaid = "\x00O"
+)
+
+// add keeps what one side has said.
+func (t *transcript) add(who string, said []byte) {
+	said = said[:min(len(said), maxTranscript/4)]
+	if len(t.text)+len(said)+4 > maxTranscript {
+		half := t.text[maxTranscript/2:]
+		if i := bytes.Index(half, []byte("\n\x00")); i >= 0 {
+			half = half[i+1:]
 		} else {
-			lines = nil
+			half = nil
 		}
-		line = bytes.TrimRight(line[:min(len(line), 512)], "\r\n")
-		if len(t.text)+len(line)+8 > maxTranscript {
-			half := t.text[maxTranscript/2:]
-			if i := bytes.IndexByte(half, '\n'); i >= 0 {
-				half = half[i+1:]
-			}
-			t.text, t.cut = append(t.text[:0], half...), true
+		t.text, t.cut = append(t.text[:0], half...), true
+	}
+	t.text = append(append(t.text, who...), said...)
+	if n := len(said); n == 0 || said[n-1] != '\n' {
+		t.text = append(t.text, '\n')
+	}
+}
+
+// write appends the dialogue in printable lines.
+func (t *transcript) write(b *strings.Builder) {
+	if t.cut {
+		b.WriteString(" ...\n")
+	}
+	side := ""
+	for line := range bytes.Lines(t.text) {
+		switch {
+		case bytes.HasPrefix(line, []byte(clientSaid)):
+			side, line = " In:  ", line[len(clientSaid):]
+		case bytes.HasPrefix(line, []byte(serverSaid)):
+			side, line = " Out: ", line[len(serverSaid):]
 		}
-		t.text = append(append(append(t.text, side...), line...), '\n')
+		line = bytes.TrimRight(line, "\r\n")
+		b.WriteString(side + maillog.Printable(string(line[:min(len(line), 512)])) + "\n")
 	}
 }
 
@@ -81,10 +104,12 @@ func (s *session) heard(line []byte) {
 	if s.set.notify == 0 {
 		return
 	}
-	if f := bytes.Fields(line); len(f) > 2 && strings.EqualFold(string(f[0]), "AUTH") {
-		line = fmt.Appendf(nil, "%s %s <hidden>", f[0], f[1])
+	if verb := bytes.TrimLeft(line, " \t"); len(verb) > 4 && bytes.EqualFold(verb[:4], []byte("AUTH")) {
+		if f := bytes.Fields(line); len(f) > 2 && len(f[0]) == 4 {
+			line = fmt.Appendf(nil, "%s %s <hidden>", f[0], f[1])
+		}
 	}
-	s.talk.add(" In:  ", line)
+	s.talk.add(clientSaid, line)
 }
 
 // said keeps a reply and finds out what trouble it tells of.
@@ -92,7 +117,7 @@ func (s *session) said(r esmtp.Reply, wire []byte) {
 	if s.set.notify == 0 {
 		return
 	}
-	s.talk.add(" Out: ", wire)
+	s.talk.add(serverSaid, wire)
 	decided := s.talk.decided
 	if s.talk.decided = false; decided {
 		return
@@ -135,12 +160,7 @@ func (s *session) notice() {
 	var text strings.Builder
 	fmt.Fprintf(&text, "Date: %s\nFrom: Mail Delivery System <%s>\nTo: Postmaster <%s>\nSubject: %s SMTP server: errors from %s\nAuto-Submitted: auto-generated\n\nTranscript of session follows.\n\n",
 		now.Format("Mon, 2 Jan 2006 15:04:05 -0700 (MST)"), address.Quote(complete("MAILER-DAEMON")), address.Quote(to), params.MailName.In(c), s.client())
-	if t.cut {
-		text.WriteString(" ...\n")
-	}
-	for _, l := range strings.Split(strings.TrimSuffix(string(t.text), "\n"), "\n") {
-		text.WriteString(maillog.Printable(l) + "\n")
-	}
+	t.write(&text)
 	text.WriteString("\nFor other details, see the local mail logfile\n")
 	if err := s.submitNotice(b, to, text.String()); err != nil {
 		s.warnf("cannot send a notice about %s: %v", s.client(), err)

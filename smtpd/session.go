@@ -12,6 +12,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"posthaste/pkg/address"
+	"posthaste/pkg/deadline"
 	"posthaste/pkg/dnsclient"
 	"posthaste/pkg/envelope"
 	"posthaste/pkg/esmtp"
@@ -29,6 +31,15 @@ import (
 
 // readBuffer is the read buffer of a session between messages.
 const readBuffer = 4096
+
+// sessionBuffers are lent to a session from its beginning to its end; where it
+// needs more, it gets its own.
+type sessionBuffers struct {
+	in        [readBuffer]byte
+	out, talk [1024]byte
+}
+
+var sessionPool = sync.Pool{New: func() any { return new(sessionBuffers) }}
 
 // flushAt is how much output is collected at most before it is sent.
 const flushAt = 4096
@@ -47,6 +58,8 @@ type session struct {
 	tlsConn *tls.Conn // sock under TLS, else nil
 
 	// Time limits: see network.Read.
+	readBy   deadline.Limit
+	writeBy  deadline.Limit
 	idle     atomic.Bool // waits for a command between messages
 	inData   bool
 	limitAt  time.Time
@@ -78,6 +91,7 @@ type session struct {
 
 	talk transcript
 	tx   transaction
+	lent *sessionBuffers
 }
 
 type count struct{ ok, total int }
@@ -101,8 +115,9 @@ type transaction struct {
 }
 
 func newSession(ctx context.Context, srv *server, c net.Conn) *session {
-	s := &session{srv: srv, set: srv.set, ctx: ctx, sock: c, raw: c, where: "CONNECT"}
-	s.in = esmtp.NewReader((*network)(s), readBuffer)
+	s := &session{srv: srv, set: srv.set, ctx: ctx, sock: c, raw: c, where: "CONNECT", lent: sessionPool.Get().(*sessionBuffers)}
+	s.in = esmtp.NewReaderBuffer((*network)(s), s.lent.in[:])
+	s.out, s.talk.text = s.lent.out[:0], s.lent.talk[:0]
 	s.facts = restrict.Facts{Stage: "CONNECT", ClientName: "unknown", ReverseName: "unknown", Protocol: "SMTP"}
 	s.facts.ClientAddr, s.facts.ClientPort = split(c.RemoteAddr())
 	s.facts.ServerAddr, s.facts.ServerPort = split(c.LocalAddr())
@@ -119,7 +134,7 @@ func split(a net.Addr) (addr, port string) {
 		return "", ""
 	}
 	ip := t.AddrPort().Addr().Unmap().WithZone("")
-	return ip.String(), fmt.Sprint(t.Port)
+	return ip.String(), strconv.Itoa(t.Port)
 }
 
 // network is the session as the source of its input.
@@ -130,11 +145,12 @@ type network session
 // it began; content as a whole by its minimum rate.
 func (n *network) Read(p []byte) (int, error) {
 	s := (*session)(n)
-	if err := s.flush(); err != nil {
+	now := time.Now()
+	if err := s.send(now); err != nil {
 		return 0, err
 	}
-	now := time.Now()
 	d := now.Add(s.set.timeout)
+	idle := false
 	if s.inData {
 		credit := time.Duration(float64(s.received) / float64(s.set.minRate) * float64(time.Second))
 		limit := s.dataTime.Add(10*s.set.timeout + credit)
@@ -149,15 +165,19 @@ func (n *network) Read(p []byte) (int, error) {
 			s.limitAt = d
 		}
 		d = s.limitAt
-		if !s.tx.open {
+		if idle = !s.tx.open; idle {
 			s.idle.Store(true)
 			defer s.idle.Store(false)
-			if s.srv.draining.Load() {
-				d = now.Add(min(s.srv.grace, d.Sub(now)))
-			}
 		}
 	}
-	s.sock.SetReadDeadline(d)
+	s.readBy.MoveTo(now, d, s.sock.SetReadDeadline)
+	if s.srv.draining.Load() {
+		if idle { // drain may have found the session so before the limit was set, or not
+			d = now.Add(min(s.srv.grace, d.Sub(now)))
+		}
+		s.sock.SetReadDeadline(d)
+		s.readBy.Forget()
+	}
 	m, err := s.sock.Read(p)
 	if s.inData {
 		s.received += int64(m)
@@ -166,11 +186,13 @@ func (n *network) Read(p []byte) (int, error) {
 }
 
 // flush sends the collected replies.
-func (s *session) flush() error {
+func (s *session) flush() error { return s.send(time.Now()) }
+
+func (s *session) send(now time.Time) error {
 	if s.werr != nil || len(s.out) == 0 {
 		return s.werr
 	}
-	s.sock.SetWriteDeadline(time.Now().Add(s.set.timeout))
+	s.writeBy.Move(now, s.set.timeout, s.sock.SetWriteDeadline)
 	_, s.werr = s.sock.Write(s.out)
 	if s.out = s.out[:0]; cap(s.out) > 2*flushAt {
 		s.out = nil
@@ -342,7 +364,7 @@ func (s *session) finish() {
 	s.resetMail()
 	s.uncount()
 	s.notice()
-	ev := maillog.Disconnected{Client: s.client()}
+	ev := maillog.Disconnected{Client: s.client(), Commands: make([]maillog.CommandCount, 0, 8)}
 	for i, c := range s.counts {
 		if c.total > 0 {
 			ev.Commands = append(ev.Commands, maillog.CommandCount{Name: commandTable[i].log, OK: c.ok, Total: c.total})
@@ -353,6 +375,8 @@ func (s *session) finish() {
 	}
 	s.log().Event(ev)
 	s.sock.Close()
+	s.in, s.out, s.talk.text = nil, nil, nil
+	sessionPool.Put(s.lent)
 }
 
 func (s *session) abnormal(kind string, n int64) {

@@ -67,6 +67,8 @@ func (s *session) handshake() bool {
 		return false
 	}
 	s.raw.SetDeadline(time.Time{})
+	s.readBy.Forget()
+	s.writeBy.Forget()
 	s.sock, s.tlsConn = conn, conn
 	cs := conn.ConnectionState()
 	f := &s.facts

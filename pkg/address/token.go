@@ -27,16 +27,34 @@ const operators = "|%!()<>@,;:\\\".[]"
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
-func isOperator(c byte) bool { return strings.IndexByte(operators, c) >= 0 }
+func isOperator(c byte) bool { return operator[c] }
+
+// set holds bytes.
+type set [256]bool
+
+func setOf(members string) *set {
+	var s set
+	for i := range len(members) {
+		s[members[i]] = true
+	}
+	return &s
+}
+
+var (
+	operator    = setOf(operators)
+	endsAtom    = setOf(" \t\r\n" + strings.ReplaceAll(operators, "\\", ""))
+	endsQuoted  = setOf("\"")
+	endsLiteral = setOf("]")
+)
+
+// usualTokens are those of one address with a name.
+const usualTokens = 16
 
 // Scan splits text in external form into tokens, at most limit of them (0
 // means any number). It understands everything: what is not closed ends with
 // the text. rest is where scanning stopped.
 func Scan(src string, limit int) (tokens []Token, rest int) {
-	return scanInto(nil, src, limit)
-}
-
-func scanInto(tokens []Token, src string, limit int) ([]Token, int) {
+	tokens = make([]Token, 0, usualTokens)
 	i := 0
 	for i < len(src) {
 		c := src[i]
@@ -55,16 +73,16 @@ func scanInto(tokens []Token, src string, limit int) ([]Token, int) {
 			t.Text = src[t.Start:i]
 		case c == '[':
 			t.Kind = Literal
-			t.Text, i = collect(src, i+1, func(c byte) bool { return c == ']' }, true)
+			t.Text, i = collect(src, i+1, endsLiteral, true)
 		case c == '"':
 			t.Kind = Quoted
-			t.Text, i = collect(src, i+1, func(c byte) bool { return c == '"' }, true)
+			t.Text, i = collect(src, i+1, endsQuoted, true)
 		case c != '\\' && isOperator(c):
 			t.Kind = Kind(c)
 			i++
 		default:
 			t.Kind = Atom
-			t.Text, i = collect(src, i, func(c byte) bool { return isSpace(c) || c != '\\' && isOperator(c) }, false)
+			t.Text, i = collect(src, i, endsAtom, false)
 			if needsQuotes(t.Text) {
 				t.Kind = Quoted
 			}
@@ -75,11 +93,11 @@ func scanInto(tokens []Token, src string, limit int) ([]Token, int) {
 	return tokens, i
 }
 
-// collect reads text with backslash escapes up to a character for which end
-// is true, skipping that character if skip is set.
-func collect(src string, i int, end func(byte) bool, skip bool) (string, int) {
+// collect reads text with backslash escapes up to a character of end, skipping
+// that character if skip is set.
+func collect(src string, i int, end *set, skip bool) (string, int) {
 	start, plain := i, true
-	for i < len(src) && !end(src[i]) {
+	for i < len(src) && !end[src[i]] {
 		if src[i] == '\\' {
 			plain = false
 			i++

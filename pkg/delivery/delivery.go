@@ -206,7 +206,7 @@ func (c *conn) leave() {
 }
 
 func (c *conn) write(frames []byte) error {
-	c.ipc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	c.ipc.WriteWithin(writeTimeout)
 	return c.ipc.WriteRaw(frames)
 }
 

@@ -10,7 +10,6 @@ package envelope
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"posthaste/pkg/wire"
@@ -97,8 +96,10 @@ func bad(what, s string, most int) error {
 	if len(s) > most {
 		return fmt.Errorf("%s is longer than %d bytes", what, most)
 	}
-	if strings.ContainsAny(s, "\r\n\x00") {
-		return fmt.Errorf("%s contains a line break or NUL", what)
+	for i := range len(s) {
+		if c := s[i]; c == '\r' || c == '\n' || c == 0 {
+			return fmt.Errorf("%s contains a line break or NUL", what)
+		}
 	}
 	return nil
 }

@@ -20,9 +20,11 @@ type Reader struct {
 }
 
 // NewReader returns a Reader of src with a buffer of size bytes.
-func NewReader(src io.Reader, size int) *Reader {
-	return &Reader{src: src, buf: make([]byte, size)}
-}
+func NewReader(src io.Reader, size int) *Reader { return NewReaderBuffer(src, make([]byte, size)) }
+
+// NewReaderBuffer returns a Reader of src that uses buf until it needs a larger
+// one.
+func NewReaderBuffer(src io.Reader, buf []byte) *Reader { return &Reader{src: src, buf: buf} }
 
 // Reset drops all buffered input and reads from src henceforth. It is what
 // STARTTLS needs: nothing received before the handshake survives it.

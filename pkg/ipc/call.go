@@ -80,7 +80,7 @@ func (c *Caller) Notify(typ byte, payload []byte) {
 	if k == nil {
 		return
 	}
-	k.c.SetWriteDeadline(time.Now().Add(callTimeout))
+	k.c.WriteWithin(callTimeout)
 	if k.c.WriteFrame(typ, append([]byte{0}, payload...)) != nil {
 		c.drop(k)
 	}
@@ -186,7 +186,7 @@ func (k *callConn) call(ctx context.Context, typ byte, payload []byte, fds []int
 	seq := k.seq
 	k.pending[seq] = ch
 	k.mu.Unlock()
-	k.c.SetWriteDeadline(time.Now().Add(callTimeout))
+	k.c.WriteWithin(callTimeout)
 	if err := k.c.WriteFrame(typ, append(binary.AppendUvarint(nil, seq), payload...), fds...); err != nil {
 		return nil, err
 	}
@@ -280,7 +280,7 @@ func answer(c *Conn, seq uint64, typ byte, p []byte, handle func(*Conn, byte, []
 	if err != nil || seq == 0 {
 		return err
 	}
-	c.SetWriteDeadline(time.Now().Add(callTimeout))
+	c.WriteWithin(callTimeout)
 	return c.WriteFrame(typ|typeAnswer, append(binary.AppendUvarint(nil, seq), b...))
 }
 

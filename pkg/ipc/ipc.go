@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"posthaste/pkg/deadline"
 )
 
 // MaxFrame is the largest payload; a longer one is a protocol error.
@@ -45,6 +47,9 @@ type Conn struct {
 
 	wmu sync.Mutex
 	wb  []byte
+
+	lmu         sync.Mutex
+	both, write deadline.Limit
 }
 
 // NewConn frames c.
@@ -308,13 +313,35 @@ func AppendFrame(b []byte, typ byte, payload []byte, nfds int) []byte {
 }
 
 // SetDeadline bounds reads and writes.
-func (c *Conn) SetDeadline(t time.Time) error { return c.c.SetDeadline(t) }
+func (c *Conn) SetDeadline(t time.Time) error { c.forget(); return c.c.SetDeadline(t) }
 
 // SetReadDeadline bounds reads.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.c.SetReadDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error { c.forget(); return c.c.SetReadDeadline(t) }
 
 // SetWriteDeadline bounds writes.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.c.SetWriteDeadline(t) }
+func (c *Conn) SetWriteDeadline(t time.Time) error { c.forget(); return c.c.SetWriteDeadline(t) }
+
+// Within bounds reads and writes by d from now on, or by a second less. It is
+// cheaper than SetDeadline for a limit that moves all the time.
+func (c *Conn) Within(d time.Duration) error { return c.within(&c.both, d, c.c.SetDeadline) }
+
+// WriteWithin is Within for writes alone.
+func (c *Conn) WriteWithin(d time.Duration) error {
+	return c.within(&c.write, d, c.c.SetWriteDeadline)
+}
+
+func (c *Conn) within(l *deadline.Limit, d time.Duration, set func(time.Time) error) error {
+	c.lmu.Lock()
+	defer c.lmu.Unlock()
+	return l.Move(time.Now(), d, set)
+}
+
+func (c *Conn) forget() {
+	c.lmu.Lock()
+	c.both.Forget()
+	c.write.Forget()
+	c.lmu.Unlock()
+}
 
 // Close closes the connection and any descriptors not taken.
 func (c *Conn) Close() error {

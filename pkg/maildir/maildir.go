@@ -150,7 +150,7 @@ func (s *Store) Deliver(m *Message) (*Result, error) {
 	}
 	// Unlike the final name, this one is new each time: two agents may be
 	// delivering the same message, one of them for a qmgr that is no more.
-	tmp := fmt.Sprintf("%s/tmp/%s.X%016x", m.Dir, m.Name, rand.Uint64())
+	tmp := m.Dir + "/tmp/" + m.Name + ".X" + strconv.FormatUint(rand.Uint64(), 16)
 	fd, err := s.create(m.Dir, tmp)
 	if err != nil {
 		return nil, cannot("create maildir file "+tmp, err)

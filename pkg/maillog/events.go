@@ -40,16 +40,16 @@ type Disconnected struct {
 
 func (Disconnected) Queue() string { return "" }
 func (e Disconnected) Text() string {
-	var b strings.Builder
-	b.WriteString("disconnect from ")
-	b.WriteString(e.Client.String())
+	b := make([]byte, 0, 160)
+	b = append(b, "disconnect from "...)
+	b = append(b, e.Client.String()...)
 	ok, total := 0, 0
 	put := func(name string, o, t int) {
-		if o == t {
-			fmt.Fprintf(&b, " %s=%d", name, t)
-		} else {
-			fmt.Fprintf(&b, " %s=%d/%d", name, o, t)
+		b = append(append(append(b, ' '), name...), '=')
+		if o != t {
+			b = append(strconv.AppendInt(b, int64(o), 10), '/')
 		}
+		b = strconv.AppendInt(b, int64(t), 10)
 	}
 	for _, c := range e.Commands {
 		put(c.Name, c.OK, c.Total)
@@ -57,7 +57,7 @@ func (e Disconnected) Text() string {
 		total += c.Total
 	}
 	put("commands", ok, total)
-	return b.String()
+	return string(b)
 }
 
 // Received is smtpd's line that joins a queue id to a client.
@@ -211,7 +211,7 @@ type QueueActive struct {
 
 func (e QueueActive) Queue() string { return e.ID }
 func (e QueueActive) Text() string {
-	return fmt.Sprintf("from=<%s>, size=%d, nrcpt=%d (queue active)", e.From, e.Size, e.Rcpts)
+	return "from=<" + e.From + ">, size=" + strconv.FormatInt(e.Size, 10) + ", nrcpt=" + strconv.Itoa(e.Rcpts) + " (queue active)"
 }
 
 // Removed is qmgr's line when a message leaves the system.

@@ -124,7 +124,7 @@ func (t *Transaction) Connect() error {
 	if err != nil {
 		return t.fail(err)
 	}
-	conn.SetDeadline(time.Now().Add(callTimeout))
+	conn.Within(callTimeout)
 	t.conn = conn
 	return nil
 }
@@ -244,7 +244,6 @@ func (t *Transaction) End() (*Result, error) {
 		if drain {
 			t.conn.Close()
 		} else {
-			t.conn.SetDeadline(time.Time{})
 			t.c.put(t.conn)
 		}
 		t.conn = nil
@@ -259,14 +258,12 @@ func (t *Transaction) Abort() {
 	}
 	if t.conn != nil && t.err == nil {
 		if !t.sent {
-			t.conn.SetDeadline(time.Time{})
 			t.c.put(t.conn)
 			t.conn = nil
 		} else {
 			t.closeData()
 			t.buf = ipc.AppendFrame(t.buf[:0], TypeAbort, nil, 0)
 			if t.conn.WriteRaw(t.buf) == nil {
-				t.conn.SetDeadline(time.Time{})
 				t.c.put(t.conn)
 				t.conn = nil
 			}

@@ -151,7 +151,7 @@ func (n *Notifier) send() {
 // write sends frames on the kept connection, or on a new one if that fails.
 func (n *Notifier) write(frames []byte) bool {
 	if n.conn != nil {
-		n.conn.SetWriteDeadline(time.Now().Add(dialTimeout))
+		n.conn.WriteWithin(dialTimeout)
 		if n.conn.WriteRaw(frames) == nil {
 			return true
 		}
@@ -169,7 +169,7 @@ func (n *Notifier) write(frames []byte) bool {
 	n.conn = c
 	// What the old connection swallowed without an error is unknown.
 	frames = ipc.AppendFrame(frames, TypeScan, nil, 0)
-	c.SetWriteDeadline(time.Now().Add(dialTimeout))
+	c.WriteWithin(dialTimeout)
 	if c.WriteRaw(frames) != nil {
 		c.Close()
 		n.conn = nil
