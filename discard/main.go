@@ -36,7 +36,8 @@ import (
 
 func main() {
 	service.Main(service.Spec{
-		Name: "discard",
+		Name:   "discard",
+		Frugal: true,
 		Serve: func(ctx context.Context, env *service.Env, c net.Conn) {
 			delivery.Serve(ctx, env, c, discard)
 		},

@@ -42,7 +42,8 @@ import (
 
 func main() {
 	service.Main(service.Spec{
-		Name: "error",
+		Name:   "error",
+		Frugal: true,
 		Serve: func(ctx context.Context, env *service.Env, c net.Conn) {
 			retry := env.Service == "retry"
 			delivery.Serve(ctx, env, c, func(_ context.Context, j *delivery.Job) { fail(j, retry) })

@@ -56,8 +56,9 @@ func environment(cfg *config.Config) []string {
 	return append(env, "GOMAXPROCS="+strconv.Itoa(maxProcs()))
 }
 
-// maxProcs bounds the threads of a daemon that run Go code at a time: more
-// than the machine has are no use, and eight are enough for any role.
+// maxProcs bounds the threads of a daemon that run Go code at a time: with more
+// they wake each other for little. Programs that may need more see to it
+// themselves (service.Spec.Frugal).
 func maxProcs() int { return 2 }
 
 // argv is a child's command line: ours first, then the command of master.cf.

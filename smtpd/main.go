@@ -70,7 +70,7 @@ import (
 
 func main() {
 	s := &server{}
-	service.Main(service.Spec{Name: "smtpd", Before: s.open, Serve: s.serve, Drain: s.drain})
+	service.Main(service.Spec{Name: "smtpd", Frugal: true, Before: s.open, Serve: s.serve, Drain: s.drain})
 }
 
 // open reads the configuration and opens what the sandbox will not.

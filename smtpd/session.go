@@ -179,6 +179,7 @@ func (n *network) Read(p []byte) (int, error) {
 		s.readBy.Forget()
 	}
 	m, err := s.sock.Read(p)
+	s.srv.env.Working()
 	if s.inData {
 		s.received += int64(m)
 	}

@@ -57,7 +57,8 @@ func main() {
 	}
 	var d *dispatcher
 	service.Main(service.Spec{
-		Name: "virtual",
+		Name:   "virtual",
+		Frugal: true,
 		Before: func(env *service.Env) (err error) {
 			d, err = newDispatcher(env)
 			return err

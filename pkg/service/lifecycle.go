@@ -301,7 +301,7 @@ func (r *runner) acceptLoop(l net.Listener) {
 			continue
 		}
 		r.begin()
-		r.env.pool.Go(func() {
+		r.env.Go(func() {
 			defer r.end()
 			defer c.Close()
 			if r.spec.Serve == nil {

@@ -171,6 +171,9 @@ func (r *runner) main() (err error) {
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	time.Now().Local() // loads the time zone while /usr/share/zoneinfo can be read
 	calmMonitor()
+	if r.spec.Frugal {
+		r.env.gov = newGovernor()
+	}
 	queue := params.QueueDirectory.In(cfg)
 	if err := os.Chdir(queue); err != nil {
 		return fmt.Errorf("queue_directory: %w", err)

@@ -54,6 +54,10 @@ type Spec struct {
 	// which in Postfix counts their processes, does not limit them.
 	Shared bool
 
+	// Frugal programs run on one processor as long as that is enough, whose work
+	// is in small pieces and does not block.
+	Frugal bool
+
 	// TakesArgs says that the command in master.cf may have arguments other than
 	// options.
 	TakesArgs bool
@@ -80,6 +84,7 @@ type Env struct {
 	life *lifecycle
 	as   *privs.IDs
 	pool gopool.Pool
+	gov  *governor // of a frugal program
 }
 
 // idleGoroutines is how many goroutines a daemon keeps for the next sessions
@@ -88,7 +93,11 @@ const idleGoroutines = 16
 
 // Go calls f in a goroutine of its own, one that is used again where there is
 // one. It is for requests that share a connection; sessions have theirs.
-func (e *Env) Go(f func()) { e.pool.Go(f) }
+func (e *Env) Go(f func()) { e.Working(); e.pool.Go(f) }
+
+// Working tells that there is something to do. New sessions and Go tell that, too;
+// it is for sessions that go on.
+func (e *Env) Working() { e.gov.working() }
 
 // Draining is closed when the process should finish: sessions end at the next
 // safe point (smtpd between messages), servers close idle connections.
