@@ -223,10 +223,7 @@ func (c *Conn) takeRights(oob []byte) error {
 		if err != nil {
 			continue
 		}
-		for _, fd := range fds {
-			syscall.CloseOnExec(fd)
-		}
-		c.fds = append(c.fds, fds...)
+		c.fds = append(c.fds, fds...) // which package net has received as close-on-exec
 	}
 	bad := c.closed || len(c.fds) > 1024
 	c.fmu.Unlock()

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // pair returns the two ends of a framed connection after the hello.
@@ -248,4 +250,28 @@ func FuzzReadFrame(f *testing.F) {
 			t.Fatalf("%d bytes of payload out of %d", total, len(b))
 		}
 	})
+}
+
+// TestCloseOnExec: what is received stays out of commands that are run.
+func TestCloseOnExec(t *testing.T) {
+	c, s := pair(t)
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := c.WriteFrame(1, nil, int(f.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.ReadFrame(); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := s.TakeFD()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("flags %#x, %v", flags, err)
+	}
 }

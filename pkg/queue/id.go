@@ -53,19 +53,16 @@ func putBase(b []byte, v uint64, base uint64, width int) []byte {
 	return append(b, t[i:]...)
 }
 
-func digit(c byte) int {
-	switch {
-	case c >= '0' && c <= '9':
-		return int(c - '0')
-	case c >= 'B' && c <= 'Z' || c >= 'b' && c <= 'z':
-		for i := 10; i < len(idAlphabet); i++ {
-			if idAlphabet[i] == c {
-				return i
-			}
-		}
+// digits has the place of each character in idAlphabet plus one, else 0.
+var digits = func() (t [256]byte) {
+	for i := range len(idAlphabet) {
+		t[idAlphabet[i]] = byte(i + 1)
 	}
-	return -1
-}
+	return t
+}()
+
+// digit returns the value of a character, or -1.
+func digit(c byte) int { return int(digits[c]) - 1 }
 
 // ValidID tells whether id has the form that NewID gives. Nothing else is ever
 // used as a file name.

@@ -150,18 +150,29 @@ func (s *Spool) Close() error {
 
 // folder returns the directory in which a queue keeps an id.
 func (s *Spool) folder(queue, id string) string {
-	p := s.prefix + queue
+	var b [maxPath]byte
+	return string(s.appendFolder(b[:0], queue, id))
+}
+
+// maxPath is the length of most paths of messages.
+const maxPath = 128
+
+func (s *Spool) appendFolder(p []byte, queue, id string) []byte {
+	p = append(append(p, s.prefix...), queue...)
 	if d := s.depth[queue]; d > 0 {
 		h := hashDigits(id)
 		for i := 0; i < d; i++ {
-			p += "/" + h[i:i+1]
+			p = append(p, '/', h[i])
 		}
 	}
 	return p
 }
 
 // Path returns where a message lies, or would lie, in a queue.
-func (s *Spool) Path(queue, id string) string { return s.folder(queue, id) + "/" + id }
+func (s *Spool) Path(queue, id string) string {
+	var b [maxPath]byte
+	return string(append(append(s.appendFolder(b[:0], queue, id), '/'), id...))
+}
 
 // syncFD returns a descriptor of a directory, for its fsync.
 func (s *Spool) syncFD(dir string) (int, error) {
@@ -183,11 +194,11 @@ func (s *Spool) syncFD(dir string) (int, error) {
 
 // inFolder runs op, and once more after creating the directory that it misses.
 func (s *Spool) inFolder(queue, id string, op func(path string) error) error {
-	dir := s.folder(queue, id)
-	err := op(dir + "/" + id)
-	if errors.Is(err, unix.ENOENT) && s.depth[queue] > 0 {
-		if s.makeFolder(queue, dir) == nil {
-			err = op(dir + "/" + id)
+	path := s.Path(queue, id)
+	err := op(path)
+	if err != nil && errors.Is(err, unix.ENOENT) && s.depth[queue] > 0 {
+		if s.makeFolder(queue, s.folder(queue, id)) == nil {
+			err = op(path)
 		}
 	}
 	return err

@@ -17,8 +17,16 @@ var ErrMalformed = errors.New("malformed internal message")
 // Encoder appends fields to B. The zero value is ready.
 type Encoder struct{ B []byte }
 
+// usual is more than most messages need.
+const usual = 256
+
 // Uint appends v as a varint.
-func (e *Encoder) Uint(v uint64) { e.B = binary.AppendUvarint(e.B, v) }
+func (e *Encoder) Uint(v uint64) {
+	if e.B == nil {
+		e.B = make([]byte, 0, usual)
+	}
+	e.B = binary.AppendUvarint(e.B, v)
+}
 
 // Int appends v zigzag-coded.
 func (e *Encoder) Int(v int64) { e.B = binary.AppendVarint(e.B, v) }
