@@ -11,7 +11,8 @@ import (
 func Main(name string, lmtp bool) {
 	var a *Agent
 	service.Main(service.Spec{
-		Name: name,
+		Name:   name,
+		Frugal: true,
 		Before: func(env *service.Env) (err error) {
 			a, err = New(env, lmtp)
 			return err
