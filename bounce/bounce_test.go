@@ -99,15 +99,15 @@ func TestWhoIsTold(t *testing.T) {
 		{"failure, never", nil, request(bounce.Failure, me, rcpt("n@x.example", envelope.NotifyNever, 0)), "", ""},
 		{"failure, only success wanted", nil, request(bounce.Failure, me, rcpt("n@x.example", envelope.NotifySuccess, 0)), "", ""},
 		{"failure, one of three wants it", nil, request(bounce.Failure, me, rcpt("n@x.example", envelope.NotifyNever, 0), rcpt("f@x.example", envelope.NotifyFailure, 0), rcpt("i@x.example", 0, envelope.Implicit)), ">anna@sender.example: f", ""},
-		{"failure, postmaster copy", []string{"bounce"}, request(bounce.Failure, me, plain), ">anna@sender.example: p; double-bounce@here.example>postmaster@here.example: p", "postmaster non-delivery notification: "},
+		{"failure, postmaster copy", []string{"bounce"}, request(bounce.Failure, me, plain), ">anna@sender.example: p; double-bounce@mx.here.example>postmaster@here.example: p", "postmaster non-delivery notification: "},
 		{"delay", nil, request(bounce.Delay, me, plain), ">anna@sender.example: p", "sender delay notification: "},
 		{"delay, failures only", nil, request(bounce.Delay, me, rcpt("f@x.example", envelope.NotifyFailure, 0)), "", ""},
-		{"delay, postmaster copy", []string{"delay"}, request(bounce.Delay, me, rcpt("n@x.example", envelope.NotifyNever, 0)), "double-bounce@here.example>delays@here.example: n", "postmaster delay notification: "},
+		{"delay, postmaster copy", []string{"delay"}, request(bounce.Delay, me, rcpt("n@x.example", envelope.NotifyNever, 0)), "double-bounce@mx.here.example>delays@here.example: n", "postmaster delay notification: "},
 		{"success", nil, request(bounce.Success, me, rcpt("s@x.example", envelope.NotifySuccess, 0)), ">anna@sender.example: s", "sender delivery status notification: "},
 		{"null sender", nil, request(bounce.Failure, "", plain), "", ""},
-		{"null sender, 2bounce", []string{"2bounce"}, request(bounce.Failure, "", plain), "double-bounce@here.example>double@here.example: p", "postmaster non-delivery notification: "},
+		{"null sender, 2bounce", []string{"2bounce"}, request(bounce.Failure, "", plain), "double-bounce@mx.here.example>double@here.example: p", "postmaster non-delivery notification: "},
 		{"null sender, delay", []string{"2bounce", "delay", "bounce"}, request(bounce.Delay, "", plain), "", ""},
-		{"double bounce", []string{"2bounce", "bounce"}, request(bounce.Failure, "double-bounce@here.example", plain), "", "warning: 4XkP1Q2n3Rz5yJ: undeliverable postmaster notification discarded"},
+		{"double bounce", []string{"2bounce", "bounce"}, request(bounce.Failure, "double-bounce@mx.here.example", plain), "", "warning: 4XkP1Q2n3Rz5yJ: undeliverable postmaster notification discarded"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, mails, log := newServer(c.classes...)

@@ -60,11 +60,17 @@ func wanted(k bounce.Kind, r *envelope.Recipient) bool {
 }
 
 // complete adds the domain that a bare name stands for.
-func (s *server) complete(a string) string {
+func (s *server) complete(a string) string { return withDomain(a, s.set.origin) }
+
+// doubleBounce is the sender of what goes to postmasters. Its domain is
+// $myhostname, which this machine receives mail for.
+func (s *server) doubleBounce() string { return withDomain(s.set.doubleBounce, s.set.host) }
+
+func withDomain(a, domain string) string {
 	if strings.Contains(a, "@") {
 		return a
 	}
-	return a + "@" + s.set.origin
+	return a + "@" + domain
 }
 
 var kinds = map[bounce.Kind]dsn.Kind{bounce.Failure: dsn.Failure, bounce.Delay: dsn.Delay, bounce.Success: dsn.Success, bounce.Trace: dsn.Trace, bounce.DelayClear: dsn.DelayClear}
@@ -79,7 +85,7 @@ func (s *server) report(r *bounce.Request, original io.ReaderAt) error {
 		return s.probed(r)
 	}
 	sender := r.Message.Sender
-	if local, _ := address.Split(sender); sender != "" && strings.EqualFold(local, s.set.doubleBounce) && strings.EqualFold(sender, s.complete(s.set.doubleBounce)) {
+	if sender != "" && strings.EqualFold(sender, s.doubleBounce()) {
 		if r.Kind == bounce.Failure {
 			s.log.Warningf("%s: undeliverable postmaster notification discarded", r.Message.ID)
 		}
@@ -173,7 +179,7 @@ func (s *server) send(r *bounce.Request, original io.ReaderAt, role dsn.Role, to
 
 	who, from := "sender", ""
 	if role != dsn.ForSender {
-		who, from = "postmaster", s.complete(s.set.doubleBounce)
+		who, from = "postmaster", s.doubleBounce()
 	}
 	b := s.begin(from, utf8, r.EightBit)
 	if err := s.submit(b, to, rep.Write); err != nil {

@@ -63,7 +63,7 @@ func TestNotices(t *testing.T) {
 			if len(text) > maxTranscript+1000 || !strings.Contains(text, " Out: 221 2.0.0 Bye\r\n") {
 				t.Errorf("%d bytes:\n%s", len(text), text)
 			}
-			if from := m.begin.Message.Sender; from != "double-bounce@here.example" || len(m.rcpts) != 1 || m.rcpts[0].Address != "postmaster@here.example" {
+			if from := m.begin.Message.Sender; from != "double-bounce@mx.here.example" || len(m.rcpts) != 1 || m.rcpts[0].Address != "postmaster@here.example" {
 				t.Errorf("from %q to %v", from, m.rcpts)
 			}
 		})

@@ -120,7 +120,7 @@ func TestDoubleBounce(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := s.WaitMail("bob", 1)[0]
-	for _, want := range []string{"Return-Path: <double-bounce@example.test>", "Subject: Postmaster Copy: Undelivered Mail", "gone@far.example"} {
+	for _, want := range []string{"Return-Path: <double-bounce@mail.example.test>", "Subject: Postmaster Copy: Undelivered Mail", "gone@far.example"} {
 		if !strings.Contains(m, want) {
 			t.Errorf("the postmaster's notice has no %q:\n%s", want, m)
 		}
