@@ -123,6 +123,16 @@ func newWriter(conf *writerConf) *writer {
 	return &writer{conf: conf, store: maildir.Store{Pace: pace}}
 }
 
+// watch tells the process when mailboxes are on a file system that keeps it
+// waiting.
+func (w *writer) watch(env *service.Env) {
+	w.store.Found = func(fs durable.FileSystem) {
+		if !fs.Local() {
+			env.Blocks()
+		}
+	}
+}
+
 func (w *writer) write(ctx context.Context, t *copyTask, content *io.SectionReader) error {
 	if t.Probe {
 		return w.full(t.Path)
@@ -225,6 +235,7 @@ func (d *dispatcher) identify(env *service.Env, conf *writerConf) error {
 	if os.Geteuid() != 0 {
 		d.self = &privs.IDs{UID: os.Geteuid(), GID: os.Getegid()}
 		d.writer = newWriter(conf)
+		d.writer.watch(env)
 		// The sandbox lets us write there only if it exists by now.
 		return os.MkdirAll(d.base, 0o700)
 	}
@@ -237,6 +248,7 @@ func (d *dispatcher) identify(env *service.Env, conf *writerConf) error {
 		}
 		d.self = &privs.IDs{UID: int(u), GID: int(g)}
 		d.writer = newWriter(conf)
+		d.writer.watch(env)
 		env.RunAs(*d.self)
 		return nil
 	}

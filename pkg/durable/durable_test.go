@@ -297,3 +297,16 @@ func TestErrors(t *testing.T) {
 		t.Error("Wrap(nil)")
 	}
 }
+
+func TestLocal(t *testing.T) {
+	for _, kind := range []string{"ext4", "xfs", "btrfs", "tmpfs"} {
+		if !(FileSystem{Type: kind}).Local() {
+			t.Errorf("%s is not taken for local", kind)
+		}
+	}
+	for _, kind := range []string{"nfs4", "cifs", "fuse.glusterfs", "ceph", ""} {
+		if (FileSystem{Type: kind}).Local() {
+			t.Errorf("%q is taken for local", kind)
+		}
+	}
+}

@@ -24,6 +24,16 @@ type FileSystem struct {
 	Warning string
 }
 
+// Local tells that the file system is known to be on a disk of this machine or in
+// its memory, so that its calls do not wait for others.
+func (f FileSystem) Local() bool {
+	switch f.Type {
+	case "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "jfs", "bcachefs", "zfs", "tmpfs", "overlay":
+		return true
+	}
+	return false
+}
+
 // mount is one line of /proc/self/mountinfo.
 type mount struct {
 	dev, root, point, fs, source string

@@ -39,6 +39,8 @@ type Store struct {
 	// for each other: see durable.Options.
 	Syncfs string
 	Pace   durable.Pace
+	// Found, if set, is told of each file system when it gets its first delivery.
+	Found func(durable.FileSystem)
 
 	mu     sync.Mutex
 	byDev  map[uint64]*durable.Committer
@@ -69,6 +71,9 @@ func (s *Store) committer(dir string) (*durable.Committer, error) {
 			s.byDev = map[uint64]*durable.Committer{}
 		}
 		s.byDev[st.Dev] = c
+		if s.Found != nil {
+			s.Found(c.FileSystem())
+		}
 	}
 	if s.byPath == nil || len(s.byPath) >= maxPaths {
 		s.byPath = map[string]*durable.Committer{}

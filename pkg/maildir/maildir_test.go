@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"posthaste/pkg/dsncode"
+	"posthaste/pkg/durable"
 )
 
 func message(dir, content string, num uint32) *Message {
@@ -48,6 +49,20 @@ func TestDeliver(t *testing.T) {
 	}
 	if r2, err := s.Deliver(m); err != nil || !r2.Repeated || r2.Path != r.Path {
 		t.Errorf("again: %+v, %v", r2, err)
+	}
+}
+
+// TestFound: a file system is told of once, with its kind.
+func TestFound(t *testing.T) {
+	var kinds []string
+	s := Store{Found: func(fs durable.FileSystem) { kinds = append(kinds, fs.Type) }}
+	for i, dir := range []string{t.TempDir(), t.TempDir()} {
+		if _, err := s.Deliver(message(dir, "x\r\n", uint32(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(kinds) != 1 || kinds[0] == "" {
+		t.Errorf("found %q", kinds)
 	}
 }
 

@@ -2,6 +2,7 @@ package service
 
 import (
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,8 @@ const (
 	governorPatience = 20
 	// governorIdle is the share below which nobody looks until there is work again.
 	governorIdle = 0.02
+	// blockedProcs are processors for a process whose system calls take long.
+	blockedProcs = 8
 )
 
 // governor keeps a process on one processor as long as that one has time left.
@@ -35,11 +38,12 @@ type governor struct {
 
 	looking atomic.Bool // a look is to come
 
-	// Of the goroutine that looks; there is one at a time.
-	at   time.Time
-	cpu  time.Duration
-	wide bool
-	calm int // periods
+	mu      sync.Mutex
+	blocked bool // by system calls: see Env.Blocks
+	at      time.Time
+	cpu     time.Duration
+	wide    bool
+	calm    int // periods
 }
 
 func newGovernor() *governor {
@@ -54,6 +58,11 @@ func newGovernor() *governor {
 func (g *governor) working() {
 	if g == nil || g.most == 1 || g.looking.Load() || !g.looking.CompareAndSwap(false, true) {
 		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.blocked {
+		return // and looking stays set: nobody comes here again
 	}
 	g.at, g.cpu = g.now(), g.used()
 	time.AfterFunc(governorPeriod, g.tick)
@@ -70,6 +79,11 @@ func (g *governor) tick() {
 // look decides by what the process has used since the last look, and returns
 // whether to look again.
 func (g *governor) look() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.blocked {
+		return false
+	}
 	now, cpu := g.now(), g.used()
 	load := float64(cpu-g.cpu) / float64(max(now.Sub(g.at), 1))
 	g.at, g.cpu = now, cpu
@@ -86,6 +100,21 @@ func (g *governor) look() bool {
 		}
 	}
 	return g.wide || load >= governorIdle
+}
+
+// blocks ends the watch: a processor that waits in a system call does nothing
+// else for some milliseconds, so that there have to be more of them than the
+// machine has.
+func (g *governor) blocks() {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.blocked {
+		g.blocked = true
+		g.set(max(g.most, blockedProcs))
+	}
 }
 
 func processorTime() time.Duration {

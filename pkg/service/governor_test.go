@@ -45,6 +45,21 @@ func TestGovernor(t *testing.T) {
 	}
 }
 
+// TestGovernorBlocked: a process that waits in system calls is left alone.
+func TestGovernorBlocked(t *testing.T) {
+	var procs []int
+	looks := 0
+	g := &governor{most: 2, set: func(n int) { procs = append(procs, n) }, used: func() time.Duration { looks++; return 0 }, now: time.Now}
+	g.blocks()
+	g.blocks()
+	g.working()
+	if again := g.look(); again || looks > 0 || !slices.Equal(procs, []int{blockedProcs}) {
+		t.Errorf("looks again: %v, %d times so far; processors %v", again, looks, procs)
+	}
+	(*governor)(nil).blocks()
+	(*governor)(nil).working()
+}
+
 // TestGovernorLooks: work starts the timer, idleness ends it.
 func TestGovernorLooks(t *testing.T) {
 	looks := make(chan struct{}, 100)

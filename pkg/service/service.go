@@ -99,6 +99,10 @@ func (e *Env) Go(f func()) { e.Working(); e.pool.Go(f) }
 // it is for sessions that go on.
 func (e *Env) Working() { e.gov.working() }
 
+// Blocks tells that the process's system calls may take long, as on a network file
+// system: a frugal program gets more processors for good.
+func (e *Env) Blocks() { e.gov.blocks() }
+
 // Draining is closed when the process should finish: sessions end at the next
 // safe point (smtpd between messages), servers close idle connections.
 func (e *Env) Draining() <-chan struct{} {
