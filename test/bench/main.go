@@ -10,7 +10,8 @@
 //
 // A target is the name of a script in peers/ (see peers/postfix.sh for what it
 // answers to), optionally followed by start parameters:
-// "postfix,in_flow_delay=0". With two targets the report has the ratio of the
+// "postfix,in_flow_delay=0". "floor" is no mail server, but the system calls of
+// one, for comparison. With two targets the report has the ratio of the
 // second to the first. All traffic is on 127/8, all files are below DIRECTORY.
 //
 // "bench workloads" lists the workloads. run-all.sh is what "make bench" calls.
