@@ -64,8 +64,13 @@ func TestGovernorBlocked(t *testing.T) {
 func TestGovernorLooks(t *testing.T) {
 	looks := make(chan struct{}, 100)
 	g := &governor{most: 2, set: func(int) {}, used: func() time.Duration { looks <- struct{}{}; return 0 }, now: time.Now}
+	g.looking.Store(true)
+	g.working() // somebody looks already
+	if len(looks) > 0 {
+		t.Error("looks twice at a time")
+	}
+	g.looking.Store(false)
 	for range 2 {
-		g.working()
 		g.working()
 		for range 2 { // at the start and at the end of one period
 			select {
