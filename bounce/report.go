@@ -60,18 +60,11 @@ func wanted(k bounce.Kind, r *envelope.Recipient) bool {
 }
 
 // complete adds the domain that a bare name stands for.
-func (s *server) complete(a string) string { return withDomain(a, s.set.origin) }
+func (s *server) complete(a string) string { return address.WithDomain(a, s.set.origin) }
 
 // doubleBounce is the sender of what goes to postmasters. Its domain is
 // $myhostname, which this machine receives mail for.
-func (s *server) doubleBounce() string { return withDomain(s.set.doubleBounce, s.set.host) }
-
-func withDomain(a, domain string) string {
-	if strings.Contains(a, "@") {
-		return a
-	}
-	return a + "@" + domain
-}
+func (s *server) doubleBounce() string { return address.WithDomain(s.set.doubleBounce, s.set.host) }
 
 var kinds = map[bounce.Kind]dsn.Kind{bounce.Failure: dsn.Failure, bounce.Delay: dsn.Delay, bounce.Success: dsn.Success, bounce.Trace: dsn.Trace, bounce.DelayClear: dsn.DelayClear}
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -53,13 +52,10 @@ func environment(cfg *config.Config) []string {
 	if v := os.Getenv("POSTHASTE_CLOCK_OFFSET"); v != "" && os.Geteuid() == 0 {
 		env = append(env, "POSTHASTE_CLOCK_OFFSET="+v)
 	}
-	return append(env, "GOMAXPROCS="+strconv.Itoa(maxProcs()))
+	// With more, threads wake each other for little. Programs that may need more
+	// see to it themselves (service.Spec.Frugal).
+	return append(env, "GOMAXPROCS=2")
 }
-
-// maxProcs bounds the threads of a daemon that run Go code at a time: with more
-// they wake each other for little. Programs that may need more see to it
-// themselves (service.Spec.Frugal).
-func maxProcs() int { return 2 }
 
 // argv is a child's command line: ours first, then the command of master.cf.
 func (s *service) argv(cfg *config.Config) []string {

@@ -148,16 +148,10 @@ func (s *session) notice() {
 	}
 	now := clock.Now()
 	c := s.srv.env.Config
-	withDomain := func(addr, domain string) string {
-		if !strings.Contains(addr, "@") {
-			addr += "@" + domain
-		}
-		return addr
-	}
-	complete := func(addr string) string { return withDomain(addr, params.Myorigin.In(c)) }
+	complete := func(addr string) string { return address.WithDomain(addr, params.Myorigin.In(c)) }
 	to := complete(params.ErrorNoticeRecipient.In(c))
 	b := &cleanup.Begin{Flags: cleanup.Internal | cleanup.Map, Message: envelope.Message{ID: queue.NewID(now), Arrival: now,
-		Sender: withDomain(params.DoubleBounceSender.In(c), s.set.hostname), Local: true, Origin: "smtpd"}}
+		Sender: address.WithDomain(params.DoubleBounceSender.In(c), s.set.hostname), Local: true, Origin: "smtpd"}}
 	var text strings.Builder
 	fmt.Fprintf(&text, "Date: %s\nFrom: Mail Delivery System <%s>\nTo: Postmaster <%s>\nSubject: %s SMTP server: errors from %s\nAuto-Submitted: auto-generated\n\nTranscript of session follows.\n\n",
 		now.Format("Mon, 2 Jan 2006 15:04:05 -0700 (MST)"), address.Quote(complete("MAILER-DAEMON")), address.Quote(to), params.MailName.In(c), s.client())

@@ -117,8 +117,8 @@ func open(env *service.Env) (*verifier, error) {
 	if sender == "<>" {
 		sender = ""
 	}
-	if sender != "" && !strings.Contains(sender, "@") {
-		sender += "@" + origin
+	if sender != "" {
+		sender = address.WithDomain(sender, origin)
 	}
 	client := cleanup.NewClient("public/" + params.CleanupServiceName.In(cfg))
 	v.probe = func(addr string) error { return probe(client, sender, addr) }

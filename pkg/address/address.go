@@ -30,6 +30,14 @@ func Domain(addr string) string {
 	return d
 }
 
+// WithDomain adds the domain to an address that has none.
+func WithDomain(addr, domain string) string {
+	if strings.Contains(addr, "@") {
+		return addr
+	}
+	return addr + "@" + domain
+}
+
 // special holds the characters of RFC 5322, section 3.2.3, that no atom may
 // contain; the dot has rules of its own.
 const special = "()<>[]:;@\\,\""

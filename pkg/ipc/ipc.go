@@ -320,17 +320,17 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { c.forget(); return c.c.SetW
 
 // Within bounds reads and writes by d from now on, or by a second less. It is
 // cheaper than SetDeadline for a limit that moves all the time.
-func (c *Conn) Within(d time.Duration) error { return c.within(&c.both, d, c.c.SetDeadline) }
+func (c *Conn) Within(d time.Duration) error {
+	c.lmu.Lock()
+	defer c.lmu.Unlock()
+	return c.both.Move(time.Now(), d, func(t time.Time) error { c.write.Forget(); return c.c.SetDeadline(t) })
+}
 
 // WriteWithin is Within for writes alone.
 func (c *Conn) WriteWithin(d time.Duration) error {
-	return c.within(&c.write, d, c.c.SetWriteDeadline)
-}
-
-func (c *Conn) within(l *deadline.Limit, d time.Duration, set func(time.Time) error) error {
 	c.lmu.Lock()
 	defer c.lmu.Unlock()
-	return l.Move(time.Now(), d, set)
+	return c.write.Move(time.Now(), d, func(t time.Time) error { c.both.Forget(); return c.c.SetWriteDeadline(t) })
 }
 
 func (c *Conn) forget() {

@@ -45,6 +45,17 @@ func pair(t *testing.T) (client, server *Conn) {
 	return client, server
 }
 
+// devNull returns a descriptor to send.
+func devNull(t *testing.T) int {
+	t.Helper()
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return int(f.Fd())
+}
+
 func TestFrames(t *testing.T) {
 	c, s := pair(t)
 	big := bytes.Repeat([]byte("0123456789"), MaxFrame/10)
@@ -126,13 +137,8 @@ func TestDescriptors(t *testing.T) {
 // carries a descriptor has it, and what is not taken from it is nobody's.
 func TestWhoseDescriptor(t *testing.T) {
 	c, s := pair(t)
-	f, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	fd := int(f.Fd())
-	frames := [][]int{nil, {fd, fd}, nil, {fd}}
+	null := devNull(t)
+	frames := [][]int{nil, {null, null}, nil, {null}}
 	for i, fds := range frames {
 		if err := c.WriteFrame(byte(i+1), nil, fds...); err != nil {
 			t.Fatal(err)
@@ -162,18 +168,13 @@ func TestUnwantedDescriptors(t *testing.T) {
 		}
 		return len(l)
 	}
-	f, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	null := devNull(t)
 	before := open()
 	for _, closes := range []bool{true, false} { // the peer first, or the reader
 		for range 5 {
 			c, s := pair(t)
-			fd := int(f.Fd())
-			c.WriteFrame(1, []byte("x"), fd, fd, fd, fd)
-			c.WriteFrame(1, []byte("y"), fd, fd, fd, fd)
+			c.WriteFrame(1, []byte("x"), null, null, null, null)
+			c.WriteFrame(1, []byte("y"), null, null, null, null)
 			if _, _, err := s.ReadFrame(); err != nil {
 				t.Fatal(err)
 			}
@@ -255,12 +256,8 @@ func FuzzReadFrame(f *testing.F) {
 // TestCloseOnExec: what is received stays out of commands that are run.
 func TestCloseOnExec(t *testing.T) {
 	c, s := pair(t)
-	f, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := c.WriteFrame(1, nil, int(f.Fd())); err != nil {
+	null := devNull(t)
+	if err := c.WriteFrame(1, nil, null); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := s.ReadFrame(); err != nil {

@@ -54,8 +54,8 @@ type Spec struct {
 	// which in Postfix counts their processes, does not limit them.
 	Shared bool
 
-	// Frugal programs run on one processor as long as that is enough, whose work
-	// is in small pieces and does not block.
+	// Frugal programs run on one processor as long as that is enough. It is for
+	// those whose work is in small pieces that seldom wait in system calls.
 	Frugal bool
 
 	// TakesArgs says that the command in master.cf may have arguments other than
