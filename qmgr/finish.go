@@ -362,16 +362,20 @@ func (q *manager) finish(m *message) bool {
 		return q.putBack(m)
 	}
 	// Removed before it is closed: a successor takes what is not locked.
-	if err := q.spool.Remove(queue.Active, m.id); err != nil {
+	m.fd.Lock()
+	err := q.spool.Remove(m.file.Queue(), m.id)
+	if err == nil {
+		m.removed = true
+		m.file.Close()
+	}
+	m.fd.Unlock()
+	if err != nil {
 		// The recipients are done: put that down, or it would be for nothing.
 		q.log.Warningf("%v", err)
 		q.record(m)
 		q.pause(m)
 		return false
 	}
-	m.fd.Lock()
-	m.file.Close()
-	m.fd.Unlock()
 	if m.expired {
 		q.log.Event(maillog.ExpiredMessage{ID: m.id, From: address.Quote(m.env.Sender), Forced: m.force})
 	}
@@ -384,6 +388,11 @@ func (q *manager) finish(m *message) bool {
 // process; false if it comes back to finish, since that failed or somebody has
 // taken the message away meanwhile.
 func (q *manager) recorded(m *message) bool {
+	if err := q.intoActive(m); err != nil && !q.moved(m, err) {
+		q.log.Warningf("%s: %v", m.id, err)
+		q.pause(m)
+		return false
+	}
 	if !q.record(m) {
 		q.pause(m)
 		return false
@@ -433,25 +442,30 @@ func (q *manager) putBack(m *message) bool {
 	return true
 }
 
-// release does what postsuper asked for.
-func (q *manager) release(m *message, l *qmgr.LetGo) bool {
-	text := ""
-	var err error
+// dispose does what postsuper asked for with a message that nobody works on.
+func (q *manager) dispose(from string, l *qmgr.LetGo) error {
 	switch l.Action {
 	case qmgr.Delete:
-		err = q.spool.Remove(queue.Active, m.id)
-	default:
-		if !q.record(m) {
-			q.pause(m)
-			return false
+		return q.spool.Remove(from, l.ID)
+	case qmgr.Expire:
+		if err := q.spool.SetForceExpire(from, l.ID); err != nil {
+			return err
 		}
-		to := map[qmgr.Action]string{qmgr.Hold: queue.Hold, qmgr.Requeue: queue.Maildrop, qmgr.Expire: queue.Deferred}[l.Action]
-		if l.Action == qmgr.Expire {
-			err = q.spool.SetForceExpire(queue.Active, m.id)
-		}
-		if err == nil {
-			err = q.spool.Move(m.id, queue.Active, to)
-		}
+	}
+	to := map[qmgr.Action]string{qmgr.Hold: queue.Hold, qmgr.Requeue: queue.Maildrop, qmgr.Expire: queue.Deferred}[l.Action]
+	return q.spool.Move(l.ID, from, to)
+}
+
+// release gives a message up as postsuper asked for.
+func (q *manager) release(m *message, l *qmgr.LetGo) bool {
+	text := ""
+	if l.Action != qmgr.Delete && !q.record(m) {
+		q.pause(m)
+		return false
+	}
+	err := q.intoActive(m)
+	if err == nil || l.Action == qmgr.Delete {
+		err = q.dispose(queue.Active, l)
 	}
 	if err != nil {
 		text = err.Error()

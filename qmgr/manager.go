@@ -86,6 +86,7 @@ type manager struct {
 	deferred source
 	turn     bool // take the next candidate from deferred
 	heap     retryHeap
+	sweeping bool        // sweep will run
 	later    []candidate // to be offered again after retryPause
 	laterAt  time.Time
 	nextRun  time.Time // of the deferred queue
@@ -281,6 +282,9 @@ func (q *manager) stop(ctx context.Context, release func()) {
 	q.mu.Unlock()
 	for _, m := range rest {
 		q.keepLocked(m)
+		if err := q.intoActive(m); err != nil && !errors.Is(err, os.ErrNotExist) {
+			q.log.Warningf("%s: %v", m.id, err) // the successor will find it locked all the same
+		}
 	}
 	release()
 	for _, m := range rest {

@@ -40,6 +40,7 @@ type message struct {
 	sm        sched.Message
 	working   bool
 	gone      bool // left the active queue
+	fresh     bool // its file may still be in incoming, for sweep to move
 	again     bool // something happened while the goroutine was at work
 	atEnd     bool // all recipients have been read
 	cut       bool // some that were read are left without outcome, for the next process
@@ -58,7 +59,8 @@ type message struct {
 	letGo     *qmgr.LetGo
 	waiters   []chan string
 
-	fd sync.Mutex // held while the descriptor is in use
+	fd      sync.Mutex // held while the descriptor is in use, or the file moves
+	removed bool       // guarded by fd
 }
 
 // reportList collects recipients for a report, as many as fit in one.
@@ -116,6 +118,10 @@ func (q *manager) begin(c candidate) {
 		delete(q.known, c.id)
 		q.active[m.id] = m
 		m.working = true
+		if m.fresh && !q.sweeping {
+			q.sweeping = true
+			time.AfterFunc(freshTime, q.sweep)
+		}
 	}
 	q.mu.Unlock()
 	if m != nil {
@@ -152,6 +158,7 @@ func (q *manager) notified(id string) {
 	q.known[id] = false
 	q.starting++
 	q.mu.Unlock()
+	c.fresh = true
 	q.begin(c)
 	if end := clock.Now(); end.Sub(now) > slow {
 		q.mu.Lock()
@@ -201,6 +208,9 @@ func (q *manager) activate(c candidate) *message {
 	if f = q.lock(f, c); f == nil {
 		return nil
 	}
+	if c.fresh {
+		return q.enter(f, c)
+	}
 	if err := f.Move(queue.Active); err != nil {
 		f.Close()
 		if errors.Is(err, os.ErrNotExist) {
@@ -232,19 +242,20 @@ func (q *manager) lock(f *queue.File, c candidate) *queue.File {
 		q.putOff(c)
 		return nil
 	}
-	if !c.recovered && !c.verify {
-		unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
-		return f
-	}
-	// A verified one may be a recovered one that was left in incoming once more.
-	defer f.Close()
+	// Any may be one that an earlier process had, in active or still in incoming.
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
+		f.Close()
 		if c.queue != queue.Active { // those were counted at the start
 			q.log.Event(maillog.Line{ID: c.id, Message: "skipped, still being delivered"})
 		}
+		c.fresh, c.verify = false, true
 		q.putOff(c)
 		return nil
 	}
+	if !c.recovered && !c.verify {
+		return f
+	}
+	defer f.Close()
 	unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
 	again, err := q.spool.Load(c.queue, c.id)
 	if err == nil {
@@ -276,7 +287,7 @@ func (m *message) descriptor() (int, error) {
 // enter makes a loaded file an active message.
 func (q *manager) enter(f *queue.File, c candidate) *message {
 	env := f.Message()
-	m := &message{id: c.id, env: env, file: f, activated: clock.Now(), filter: f.Filter(), force: f.ForceExpire()}
+	m := &message{id: c.id, env: env, file: f, activated: clock.Now(), filter: f.Filter(), force: f.ForceExpire(), fresh: c.fresh}
 	m.lifetime = q.set.lifetime
 	if env.Sender == "" {
 		m.lifetime = q.set.bounceLife
@@ -308,6 +319,52 @@ func (q *manager) enter(f *queue.File, c candidate) *message {
 		f.Release()
 	}
 	return m
+}
+
+// freshTime is how long the file of a message that was just announced may stay
+// in incoming. Most are delivered by then, and need no rename.
+const freshTime = time.Second
+
+// sweep moves the files of messages that take longer into the active queue.
+func (q *manager) sweep() {
+	now := clock.Now()
+	var l []*message
+	q.mu.Lock()
+	q.sweeping = false
+	for _, m := range q.active {
+		switch {
+		case !m.fresh:
+		case now.Sub(m.activated) < freshTime/2:
+			q.sweeping = true
+		default:
+			l = append(l, m)
+		}
+	}
+	q.mu.Unlock()
+	for _, m := range l {
+		if err := q.intoActive(m); err != nil && !errors.Is(err, os.ErrNotExist) {
+			q.log.Warningf("%s: %v", m.id, err) // it can be delivered all the same
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, m := range l {
+		m.fresh = false
+	}
+	if q.sweeping {
+		time.AfterFunc(freshTime, q.sweep)
+	}
+}
+
+// intoActive moves the file of an active message that was left in incoming.
+// Whatever but its removal happens to it happens in the active queue.
+func (q *manager) intoActive(m *message) error {
+	m.fd.Lock()
+	defer m.fd.Unlock()
+	if m.removed || m.file.Queue() == queue.Active {
+		return nil
+	}
+	return m.file.Move(queue.Active)
 }
 
 // chunk is the most recipients read at a time.

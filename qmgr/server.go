@@ -203,11 +203,13 @@ func (q *manager) drop(l *qmgr.LetGo) string {
 	m := q.active[l.ID]
 	if m == nil || m.letGo != nil {
 		_, listed := q.known[l.ID]
-		q.mu.Unlock()
 		if listed || m != nil {
+			q.mu.Unlock()
 			return "try again"
 		}
-		return qmgr.NotActive
+		q.known[l.ID] = false // so that it is not begun meanwhile
+		q.mu.Unlock()
+		return q.dropNew(l)
 	}
 	m.letGo = l
 	w := make(chan string, 1)
@@ -224,4 +226,29 @@ func (q *manager) drop(l *qmgr.LetGo) string {
 	case <-time.After(4 * time.Minute):
 		return "a delivery is still under way; it will be done when that ends"
 	}
+}
+
+// dropNew disposes of a message that qmgr has not begun with, and may not begin
+// with meanwhile. It does so itself: what cleanup announces is delivered from
+// incoming, where postsuper could not take it away in one step.
+func (q *manager) dropNew(l *qmgr.LetGo) string {
+	text := ""
+	where, err := q.spool.Find(l.ID)
+	switch {
+	case err != nil || where != queue.Incoming:
+		text = qmgr.NotActive
+	case q.spool.Locked(where, l.ID): // an earlier process began with it
+		text = "try again"
+	default:
+		if err = q.dispose(where, l); err != nil {
+			text = err.Error()
+		}
+	}
+	q.forget(candidate{id: l.ID})
+	if text == "" && l.Action == qmgr.Expire {
+		q.mu.Lock()
+		q.offer(candidate{id: l.ID, queue: queue.Deferred})
+		q.mu.Unlock()
+	}
+	return text
 }

@@ -16,6 +16,7 @@ type candidate struct {
 	queue     string
 	recovered bool // it was active when an earlier process ended
 	verify    bool // its content may not have survived a power failure
+	fresh     bool // cleanup has just announced it
 }
 
 // maxListed bounds the candidates listed of one queue; a scan finds the others
@@ -126,8 +127,8 @@ func (q *manager) scan(s *source) {
 			q.spool.Rehome(s.queue, e.ID)
 		}
 		q.offer(candidate{id: e.ID, queue: s.queue, verify: verify})
-		if s.more && all {
-			s.all = true
+		if s.more {
+			s.all, s.verify = s.all || all, s.verify || verify
 		}
 		return !s.more && q.ctx.Err() == nil
 	})
