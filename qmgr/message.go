@@ -129,19 +129,32 @@ func (q *manager) begin(c candidate) {
 	}
 }
 
-// slow is how long an activation may take before new messages are left to the
-// activators for a while.
+// slow is how long the tables may take for a message, and stuck how long its
+// activation as a whole, before new messages are left to the activators for a
+// while. An activation that waits for a processor, while another goroutine's
+// system call has it, is not slow in this sense.
 const (
 	slow      = 3 * time.Millisecond
+	stuck     = 50 * time.Millisecond
 	slowPause = 10 * time.Second
 )
+
+// handOverSince leaves new messages to the activators if more than limit has
+// passed.
+func (q *manager) handOverSince(start time.Time, limit time.Duration) {
+	if time.Since(start) > limit {
+		q.mu.Lock()
+		q.handOver = time.Now().Add(slowPause)
+		q.mu.Unlock()
+	}
+}
 
 // notified takes a new message up at once, in the goroutine that heard of it,
 // which saves two switches of goroutines a message. It is left to the activators
 // when others wait already, or when tables are slow.
 func (q *manager) notified(id string) {
-	c := candidate{id: id, queue: queue.Incoming}
-	now := clock.Now()
+	c := candidate{id: id, queue: queue.Incoming, fresh: true}
+	now := time.Now()
 	q.mu.Lock()
 	if _, known := q.known[id]; known {
 		// A scan may have seen the file before it was complete.
@@ -158,13 +171,8 @@ func (q *manager) notified(id string) {
 	q.known[id] = false
 	q.starting++
 	q.mu.Unlock()
-	c.fresh = true
 	q.begin(c)
-	if end := clock.Now(); end.Sub(now) > slow {
-		q.mu.Lock()
-		q.handOver = end.Add(slowPause)
-		q.mu.Unlock()
-	}
+	q.handOverSince(now, stuck)
 }
 
 // forget drops a candidate; whoever knows of it tells qmgr, or a scan finds it.
@@ -409,7 +417,9 @@ func (q *manager) readMore(m *message, n int) {
 		q.mu.Unlock()
 		return
 	}
+	start := time.Now()
 	groups := q.resolve(m, rcpts)
+	q.handOverSince(start, slow)
 	q.mu.Lock()
 	m.inCore += len(rcpts)
 	q.inCore += len(rcpts)

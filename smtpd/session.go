@@ -17,8 +17,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"golang.org/x/sys/unix"
-
 	"posthaste/pkg/address"
 	"posthaste/pkg/deadline"
 	"posthaste/pkg/dnsclient"
@@ -26,6 +24,7 @@ import (
 	"posthaste/pkg/esmtp"
 	"posthaste/pkg/maillog"
 	"posthaste/pkg/restrict"
+	"posthaste/pkg/sockio"
 	"posthaste/pkg/tlsconf"
 )
 
@@ -92,6 +91,8 @@ type session struct {
 	talk transcript
 	tx   transaction
 	lent *sessionBuffers
+
+	evaluation restrict.Check // see check
 }
 
 type count struct{ ok, total int }
@@ -439,20 +440,12 @@ func (s *session) earlyTalk() bool {
 	if len(s.in.Buffered()) > 0 {
 		return true
 	}
-	tc, ok := s.raw.(*net.TCPConn)
+	c, ok := s.raw.(*sockio.Conn)
 	if !ok || s.sock != s.raw {
 		return false
 	}
-	rc, err := tc.SyscallConn()
-	if err != nil {
-		return false
-	}
-	n := 0
-	rc.Control(func(fd uintptr) {
-		var b [1]byte
-		n, _, _ = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	})
-	return n > 0
+	some, _ := c.Input()
+	return some
 }
 
 type matcher interface {
@@ -474,7 +467,10 @@ func (s *session) check(stage string) *restrict.Check {
 	// DATA ends a group of pipelined commands, BDAT is followed by its chunk;
 	// HELO-mode clients may not pipeline.
 	s.facts.UnauthPipe = s.illPipe || len(s.in.Buffered()) > 0 && (!s.ehlo || s.where == "DATA")
-	return &restrict.Check{Facts: &s.facts, Effects: &s.tx.eff, Log: func(e restrict.Event) { s.policyEvent(stage, e) }}
+	if s.evaluation.Log == nil {
+		s.evaluation = restrict.Check{Facts: &s.facts, Effects: &s.tx.eff, Log: func(e restrict.Event) { s.policyEvent(s.facts.Stage, e) }}
+	}
+	return &s.evaluation
 }
 
 // policyEvent logs a decision.

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"posthaste/pkg/deadline"
+	"posthaste/pkg/sockio"
 )
 
 // MaxFrame is the largest payload; a longer one is a protocol error.
@@ -37,6 +38,8 @@ var ErrProtocol = errors.New("internal protocol error")
 // time; writes may come from several.
 type Conn struct {
 	c    *net.UnixConn
+	s    *sockio.Stream // of c
+	oob  [64]byte
 	rb   []byte // read buffer: rb[r:w] is unread
 	r, w int
 
@@ -53,7 +56,9 @@ type Conn struct {
 }
 
 // NewConn frames c.
-func NewConn(c *net.UnixConn) *Conn { return &Conn{c: c, rb: make([]byte, 16<<10)} }
+func NewConn(c *net.UnixConn) *Conn {
+	return &Conn{c: c, s: sockio.NewStream(c), rb: make([]byte, 16<<10)}
+}
 
 // Dial connects to a Unix socket and exchanges hellos. protocol is a name with
 // version, such as "cleanup/1".
@@ -155,7 +160,7 @@ func (c *Conn) TakeFD() (int, error) {
 		return -1, fmt.Errorf("%w: no descriptor", ErrProtocol)
 	}
 	fd := c.fds[0]
-	c.fds = c.fds[1:]
+	c.fds = append(c.fds[:0], c.fds[1:]...) // seldom more than one
 	c.own--
 	return fd, nil
 }
@@ -171,7 +176,7 @@ func (c *Conn) closeFDs(n int) {
 	for _, fd := range c.fds[:n] {
 		syscall.Close(fd)
 	}
-	c.fds = c.fds[n:]
+	c.fds = append(c.fds[:0], c.fds[n:]...)
 	c.own = max(0, c.own-n)
 }
 
@@ -190,11 +195,10 @@ func (c *Conn) fill(n int) error {
 		copy(nb, c.rb[:c.w])
 		c.rb = nb
 	}
-	var oob [64]byte
 	for c.w < n {
-		m, on, _, _, err := c.c.ReadMsgUnix(c.rb[c.w:], oob[:])
+		m, on, err := c.s.Recv(c.rb[c.w:], c.oob[:])
 		if on > 0 {
-			if err := c.takeRights(oob[:on]); err != nil {
+			if err := c.takeRights(c.oob[:on]); err != nil {
 				return err
 			}
 		}
@@ -213,17 +217,18 @@ func (c *Conn) fill(n int) error {
 }
 
 func (c *Conn) takeRights(oob []byte) error {
-	ms, err := syscall.ParseSocketControlMessage(oob)
-	if err != nil {
-		return err
-	}
 	c.fmu.Lock()
-	for i := range ms {
-		fds, err := syscall.ParseUnixRights(&ms[i])
+	for len(oob) > 0 {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(oob)
 		if err != nil {
-			continue
+			c.fmu.Unlock()
+			return err
 		}
-		c.fds = append(c.fds, fds...) // which package net has received as close-on-exec
+		if oob = rest; h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_RIGHTS {
+			for ; len(data) >= 4; data = data[4:] {
+				c.fds = append(c.fds, int(int32(binary.NativeEndian.Uint32(data)))) // received as close-on-exec
+			}
+		}
 	}
 	bad := c.closed || len(c.fds) > 1024
 	c.fmu.Unlock()
@@ -291,14 +296,7 @@ func (c *Conn) WriteRaw(frames []byte) error {
 }
 
 func (c *Conn) send(b, oob []byte) error {
-	if oob == nil {
-		_, err := c.c.Write(b)
-		return err
-	}
-	n, _, err := c.c.WriteMsgUnix(b, oob, nil)
-	if err == nil && n < len(b) {
-		_, err = c.c.Write(b[n:])
-	}
+	_, err := c.s.Send(b, oob)
 	return err
 }
 
@@ -355,17 +353,8 @@ func (c *Conn) Quiet() bool {
 	if c.r != c.w {
 		return false
 	}
-	rc, err := c.c.SyscallConn()
-	if err != nil {
-		return false
-	}
-	quiet := false
-	var b [1]byte
-	rc.Control(func(fd uintptr) {
-		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		quiet = err == unix.EAGAIN
-	})
-	return quiet
+	some, err := c.s.Input()
+	return !some && err == nil
 }
 
 // PeerCred returns the identity of the process that connected (SO_PEERCRED).

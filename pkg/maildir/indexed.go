@@ -1,6 +1,8 @@
 package maildir
 
 import (
+	"errors"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -13,22 +15,22 @@ import (
 // publish renames a finished file into new/ and, if the folder has an index
 // that nobody else is writing, records it there, so that its reader need not
 // look for it. What goes wrong with the index does not matter: then the reader
-// looks.
-func publish(dir, tmp, name string, wire int64) error {
+// looks. indexed is false if there is no index.
+func publish(dir, tmp, name string, wire int64) (indexed bool, err error) {
 	final := dir + "/new/" + name
 	l, err := index.TryLock(dir, false)
 	if err != nil {
-		return rename(tmp, final)
+		return !errors.Is(err, fs.ErrNotExist), rename(tmp, final)
 	}
 	defer l.Release()
 	f, err := index.LoadHeader(dir)
 	if err != nil {
-		return rename(tmp, final)
+		return true, rename(tmp, final)
 	}
 	defer f.Close()
 	before := changed(dir)
 	if err := rename(tmp, final); err != nil {
-		return err
+		return true, err
 	}
 	h := &f.Header
 	now := time.Now()
@@ -42,7 +44,7 @@ func publish(dir, tmp, name string, wire int64) error {
 	var log index.Log
 	log.Add(nil, m)
 	f.Commit(&log, m.UID+1, m.ModSeq)
-	return nil
+	return true, nil
 }
 
 // changed returns when new/ was last changed, or 0.

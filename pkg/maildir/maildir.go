@@ -45,10 +45,45 @@ type Store struct {
 	mu     sync.Mutex
 	byDev  map[uint64]*durable.Committer
 	byPath map[string]*durable.Committer
+	bare   map[string]version
 }
 
-// maxPaths bounds the memory of which file system a Maildir is on.
+// maxPaths bounds the memory of which file system a Maildir is on, and of what
+// is not in it.
 const maxPaths = 4096
+
+// version tells states of a directory's entries apart.
+type version struct {
+	dev, ino     uint64
+	mtime, ctime unix.Timespec
+}
+
+// versionOf returns the version of dir if it may be relied upon: two changes at
+// nearly the same moment may leave the same times.
+func versionOf(dir string) (v version, ok bool) {
+	var st unix.Stat_t
+	if unix.Stat(dir, &st) != nil {
+		return v, false
+	}
+	return version{uint64(st.Dev), st.Ino, st.Mtim, st.Ctim}, time.Since(time.Unix(st.Mtim.Unix())) > time.Second
+}
+
+// isBare tells whether the Maildir, which is in this version, is known to have
+// neither quota nor index: then nothing need be opened to learn that.
+func (s *Store) isBare(dir string, v version) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bare[dir] == v
+}
+
+func (s *Store) setBare(dir string, v version) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bare == nil || len(s.bare) >= maxPaths {
+		s.bare = map[string]version{}
+	}
+	s.bare[dir] = v
+}
 
 // committer returns the Committer of the file system that dir is on.
 func (s *Store) committer(dir string) (*durable.Committer, error) {
@@ -149,9 +184,13 @@ func (s *Store) Deliver(m *Message) (*Result, error) {
 	if r != nil || err != nil {
 		return r, err
 	}
-	quota, err := openQuota(m.Dir, m.Content.Size()+int64(len(m.Header)))
-	if err != nil {
-		return nil, err
+	var quota *quota
+	v, reliable := versionOf(m.Dir)
+	bare := reliable && s.isBare(m.Dir, v)
+	if !bare {
+		if quota, err = openQuota(m.Dir, m.Content.Size()+int64(len(m.Header))); err != nil {
+			return nil, err
+		}
 	}
 	// Unlike the final name, this one is new each time: two agents may be
 	// delivering the same message, one of them for a qmgr that is no more.
@@ -173,10 +212,15 @@ func (s *Store) Deliver(m *Message) (*Result, error) {
 	name := m.Name + ",S=" + strconv.FormatInt(size, 10) + ",W=" + strconv.FormatInt(wire, 10)
 	final := m.Dir + "/new/" + name
 	r = &Result{Path: final, Size: size}
-	err = publish(m.Dir, tmp, name, wire)
+	indexed := false
+	if bare {
+		err = rename(tmp, final)
+	} else {
+		indexed, err = publish(m.Dir, tmp, name, wire)
+	}
 	if err == unix.ENOENT {
 		if err = Make(m.Dir); err == nil {
-			err = publish(m.Dir, tmp, name, wire)
+			indexed, err = publish(m.Dir, tmp, name, wire)
 		}
 	}
 	switch {
@@ -200,6 +244,9 @@ func (s *Store) Deliver(m *Message) (*Result, error) {
 		return nil, cannot("sync maildir file "+final, err)
 	}
 	quota.add(size)
+	if reliable && !bare && !indexed && quota == nil && unix.Access(m.Dir+"/"+quotaFile, 0) == unix.ENOENT {
+		s.setBare(m.Dir, v)
+	}
 	return r, nil
 }
 

@@ -52,6 +52,50 @@ func TestDeliver(t *testing.T) {
 	}
 }
 
+// TestBare: a Maildir of which is known that it has no quota gets one, and loses it.
+func TestBare(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "Maildir")
+	if err := Make(dir); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(dir, old, old); err != nil {
+		t.Fatal(err)
+	}
+	var s Store
+	num := uint32(0)
+	deliver := func() error {
+		num++
+		_, err := s.Deliver(message(dir, "Subject: x\r\n\r\nbody\r\n", num))
+		return err
+	}
+	for range 2 {
+		if err := deliver(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v, ok := versionOf(dir); !ok || !s.isBare(dir, v) {
+		t.Fatal("the Maildir is not known to be bare")
+	}
+	if err := os.WriteFile(filepath.Join(dir, quotaFile), []byte("10S\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // at once, and when the change is old
+		if err := deliver(); err == nil || !strings.Contains(err.Error(), "quota") {
+			t.Errorf("beyond the quota: %v", err)
+		}
+		if err := os.Chtimes(dir, old.Add(time.Minute), old.Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, quotaFile)); err != nil {
+		t.Fatal(err)
+	}
+	if err := deliver(); err != nil {
+		t.Errorf("without quota: %v", err)
+	}
+}
+
 // TestFound: a file system is told of once, with its kind.
 func TestFound(t *testing.T) {
 	var kinds []string

@@ -24,6 +24,9 @@ type quota struct{ path string }
 // limits are the first line's values; 0 means none.
 type limits struct{ bytes, files int64 }
 
+// quotaFile is the name that Maildir++ has for it.
+const quotaFile = "maildirsize"
+
 const (
 	maxQuotaFile = 5120 // beyond this the file is computed anew
 	quotaAge     = 15 * time.Minute
@@ -50,7 +53,7 @@ func (l limits) fit(used limits, bytes, files int64) bool {
 // when it is old or long: it is then computed anew if it is long, or if good
 // says no; a young one is believed.
 func readQuota(dir string, good func(l, used limits) bool) (q *quota, l, used limits, err error) {
-	q = &quota{dir + "/maildirsize"}
+	q = &quota{dir + "/" + quotaFile}
 	fd, err := open(q.path, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, l, used, nil
@@ -98,7 +101,7 @@ func Full(dir string) error {
 // count wrong until the next recount.
 func AddQuota(root string, bytes, files int64) {
 	if bytes != 0 || files != 0 {
-		(&quota{root + "/maildirsize"}).addAll(bytes, files)
+		(&quota{root + "/" + quotaFile}).addAll(bytes, files)
 	}
 }
 
@@ -121,7 +124,7 @@ func SetQuota(root string, bytes, files int64) error {
 	if err != nil || q != nil && l == want {
 		return err
 	}
-	_, err = (&quota{root + "/maildirsize"}).recount(root, want)
+	_, err = (&quota{root + "/" + quotaFile}).recount(root, want)
 	return err
 }
 

@@ -20,6 +20,7 @@ import (
 	"posthaste/pkg/masterlink"
 	"posthaste/pkg/params"
 	"posthaste/pkg/privs"
+	"posthaste/pkg/sockio"
 )
 
 // args is a daemon's command line as master makes it: options first, then the
@@ -247,8 +248,13 @@ func (r *runner) adopt() error {
 		if err != nil {
 			return fmt.Errorf("inherited listener %d: %w", i, err)
 		}
-		if ul, ok := l.(*net.UnixListener); ok {
-			ul.SetUnlinkOnClose(false)
+		switch k := l.(type) {
+		case *net.UnixListener:
+			k.SetUnlinkOnClose(false)
+		case *net.TCPListener:
+			if l, err = sockio.Listen(k); err != nil {
+				return fmt.Errorf("inherited listener %d: %w", i, err)
+			}
 		}
 		r.listeners = append(r.listeners, l)
 	}

@@ -71,9 +71,14 @@ func (e *Encoder) Time(t time.Time) {
 
 // Decoder takes fields off the front of a byte slice.
 type Decoder struct {
-	b   []byte
-	err error
+	b    []byte
+	text string // the last len(text) bytes of the input, from which strings are cut
+	err  error
 }
+
+// textMax is the most input that is turned into strings as a whole, so that one
+// string that is kept does not keep more than that.
+const textMax = 1024
 
 // NewDecoder returns a Decoder of b, which it does not modify. Byte fields
 // that it returns alias b.
@@ -127,7 +132,27 @@ func (d *Decoder) Bytes() []byte {
 }
 
 // String reads a length-prefixed field.
-func (d *Decoder) String() string { return string(d.Bytes()) }
+func (d *Decoder) String() string {
+	n := d.Uint()
+	if n > uint64(len(d.b)) {
+		d.fail()
+		return ""
+	}
+	if n == 0 {
+		return ""
+	}
+	if d.text == "" && len(d.b) <= textMax {
+		d.text = string(d.b)
+	}
+	before := len(d.b)
+	b := d.b[:n]
+	d.b = d.b[n:]
+	if d.text == "" {
+		return string(b)
+	}
+	start := len(d.text) - before
+	return d.text[start : start+int(n)]
+}
 
 // Strings reads a counted list.
 func (d *Decoder) Strings() []string {
