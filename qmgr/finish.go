@@ -341,6 +341,9 @@ func (q *manager) finish(m *message) bool {
 	q.mu.Lock()
 	reports := len(m.failed.l) + len(m.success.l) + len(m.delayed.l) + len(m.trace.l)
 	letGo := m.letGo
+	if letGo != nil && letGo.Action != qmgr.Delete && m.remaining == 0 && m.atEnd && !m.cut && reports == 0 {
+		letGo = nil // too late: nothing is left to be done with it
+	}
 	q.mu.Unlock()
 	if letGo != nil && letGo.Action == qmgr.Delete {
 		reports = 0

@@ -116,6 +116,7 @@ type world struct {
 	set     settings
 	limits  sched.Params
 	stopped bool
+	started bool
 }
 
 func newWorld(t *testing.T) *world {
@@ -159,6 +160,7 @@ func newWorld(t *testing.T) *world {
 // make prepares a queue manager that is not started.
 func (w *world) make() {
 	w.q = newManager(w.set, maillog.New("postfix/qmgr", w.log), w.spool, routes{}, w.reports, func(string) sched.Params { return w.limits })
+	w.started = false
 	w.q.flushSet = func(d string) (bool, error) { return d == "slow.example", nil }
 	w.stopped = false
 }
@@ -168,6 +170,7 @@ func (w *world) start() {
 		w.make()
 	}
 	w.q.start()
+	w.started = true
 }
 
 func (w *world) stop() {
@@ -269,11 +272,15 @@ func (w *world) message(in string, m envelope.Message, rcpts ...string) string {
 	return m.ID
 }
 
-// mail puts a message from a@x.example into incoming and tells qmgr.
+// mail puts a message from a@x.example into incoming and tells qmgr: once that
+// has started as cleanup does, before as if a scan had found it.
 func (w *world) mail(rcpts ...string) string {
 	w.t.Helper()
 	id := w.message(queue.Incoming, envelope.Message{Sender: "a@x.example"}, rcpts...)
-	if w.q != nil {
+	switch {
+	case w.started:
+		w.q.notified(id)
+	case w.q != nil:
 		w.q.mu.Lock()
 		w.q.offer(candidate{id: id, queue: queue.Incoming})
 		w.q.mu.Unlock()
