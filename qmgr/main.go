@@ -9,10 +9,11 @@
 //
 // # Description
 //
-// Cleanup(8) puts a message into the incoming queue and tells qmgr. Qmgr moves
-// it to the active queue, finds each recipient's transport and next hop, and
-// asks the transport's delivery agents to deliver it, with a read-only
-// descriptor of the queue file. Agents answer with an outcome for each
+// Cleanup(8) puts a message into the incoming queue and tells qmgr. Qmgr finds
+// each recipient's transport and next hop, and asks the transport's delivery
+// agents to deliver it, with a read-only descriptor of the queue file. If that
+// takes more than a second, the message moves to the active queue, where those
+// go at once that qmgr was not told of. Agents answer with an outcome for each
 // recipient. When all recipients are done, the message is removed; when some
 // are to be tried again, it goes to the deferred queue until its next attempt
 // is due: after as long as it has been in the queue, but at least

@@ -18,8 +18,21 @@ type Conn struct {
 	local, remote net.Addr
 }
 
-// Listener accepts TCP connections. What is accepted has TCP_NODELAY, as package
-// net's have, and no keepalive: servers have limits for silent clients.
+// What accepted connections inherit from the listener, for which package net makes
+// five system calls for each. A client that is gone without a word is noticed
+// in ten minutes; its battery pays for one packet in five while nothing else is sent.
+var inherited = []struct {
+	name              string
+	level, opt, value int
+}{
+	{"TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+	{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+	{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 300}, // seconds
+	{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 60},
+	{"TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 5},
+}
+
+// Listener accepts TCP connections.
 type Listener struct {
 	f      *os.File
 	rc     syscall.RawConn
@@ -45,7 +58,11 @@ func Listen(l *net.TCPListener) (*Listener, error) {
 	if s.rc, err = f.SyscallConn(); err == nil {
 		var e error
 		err = s.rc.Control(func(fd uintptr) {
-			e = os.NewSyscallError("setsockopt", unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)) // inherited
+			for _, o := range inherited {
+				if e == nil {
+					e = os.NewSyscallError("setsockopt "+o.name, unix.SetsockoptInt(int(fd), o.level, o.opt, o.value))
+				}
+			}
 		})
 		if err == nil {
 			err = e

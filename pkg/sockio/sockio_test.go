@@ -77,8 +77,10 @@ func TestOptions(t *testing.T) {
 	c, _ := pair(t, "tcp4", "127.0.0.1:0")
 	rc, _ := c.SyscallConn()
 	rc.Control(func(fd uintptr) {
-		if v, err := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_NODELAY); v == 0 || err != nil {
-			t.Errorf("TCP_NODELAY is %d: %v", v, err)
+		for _, o := range inherited {
+			if v, err := syscall.GetsockoptInt(int(fd), o.level, o.opt); v != o.value || err != nil {
+				t.Errorf("%s is %d, %v, want %d", o.name, v, err, o.value)
+			}
 		}
 		if v, _, e := syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_GETFD, 0); v&syscall.FD_CLOEXEC == 0 || e != 0 {
 			t.Errorf("descriptor flags are %d: %v", v, e)

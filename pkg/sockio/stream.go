@@ -1,7 +1,7 @@
 // Package sockio reads, writes and accepts on sockets with fewer instructions
 // than package net: no allocation for each call, no notice to the Go scheduler
-// of system calls that cannot block, and no options that nobody asked for. Waiting
-// is still the runtime's, and so are deadlines.
+// of system calls that cannot block, and no options to be set on each connection.
+// Waiting is still the runtime's, and so are deadlines.
 package sockio
 
 import (

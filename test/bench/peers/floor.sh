@@ -1,13 +1,17 @@
 #!/bin/bash
-# The floor under all servers of four processes as a benchmark target: floor.c,
-# which makes the system calls that a message needs and does nothing else. For
-# maildir1 to maildir500 only. Needs a C compiler.
+# The floor under all servers of four processes as a benchmark target: floor.c or,
+# if it is called "floor,go", floor/main.go, which make the system calls that a
+# message needs and do nothing else. For maildir1 to maildir500 only.
 D=${BENCH_DIR:?}/floor
 PORT=$((${BENCH_PORTS:-10000} + 2025))
 case $1 in
 start)
   [ -e "$D" ] && mv "$D" "$BENCH_DIR/old/$EPOCHREALTIME"
-  mkdir -p "$D/run" && cc -O2 -o "$D/floor" "$(dirname "$0")/floor.c" || exit 1
+  mkdir -p "$D/run" && cd "$(dirname "$0")" || exit 1
+  case $2 in
+  go) CGO_ENABLED=0 go build -o "$D/floor" ./floor || exit 1 ;;
+  *) cc -O2 -o "$D/floor" floor.c || exit 1 ;;
+  esac
   setsid "$D/floor" "$D/run" "$PORT" > "$D/log" 2>&1 < /dev/null &
   echo $! > "$D/pid"
   for _ in $(seq 100); do
