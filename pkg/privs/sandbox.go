@@ -62,7 +62,9 @@ func contains(l []string, s string) bool {
 
 // noNewPrivs sets the flag on every thread: prctl binds the calling one only.
 func noNewPrivs() error {
-	if _, _, e := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); e != 0 {
+	if _, _, e := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); e == syscall.ENOTSUP {
+		return errors.New("this program was built with cgo, with which Go cannot change all threads: build it with make, or with CGO_ENABLED=0")
+	} else if e != 0 {
 		return fmt.Errorf("no_new_privs: %w", e)
 	}
 	return nil
