@@ -1,7 +1,8 @@
 #!/bin/bash
 # The floor under all servers of four processes as a benchmark target: floor.c or,
 # if it is called "floor,go", floor/main.go, which make the system calls that a
-# message needs and do nothing else. For maildir1 to maildir500 only.
+# message needs and do nothing else. For maildir1 to maildir500; "floor,go,relay"
+# for relay1 to relay500.
 D=${BENCH_DIR:?}/floor
 PORT=$((${BENCH_PORTS:-10000} + 2025))
 case $1 in
@@ -12,7 +13,7 @@ start)
   go) CGO_ENABLED=0 go build -o "$D/floor" ./floor || exit 1 ;;
   *) cc -O2 -o "$D/floor" floor.c || exit 1 ;;
   esac
-  setsid "$D/floor" "$D/run" "$PORT" > "$D/log" 2>&1 < /dev/null &
+  setsid "$D/floor" "$D/run" "$PORT" ${3:+"$3"} > "$D/log" 2>&1 < /dev/null &
   echo $! > "$D/pid"
   for _ in $(seq 100); do
     (: < "/dev/tcp/127.0.0.1/$PORT") 2> /dev/null && exit 0
@@ -22,5 +23,5 @@ start)
   exit 1 ;;
 stop) kill "$(cat "$D/pid")"; true ;;
 env) printf 'SMTP=127.0.0.1:%s\nOWNER=%s\nPID=%s\nMAILDIR=%s\n' "$PORT" "$(id -u)" "$(cat "$D/pid")" "$D/run/mail/user{u}/Maildir" ;;
-*) sed -n 2,4p "$0"; exit 2 ;;
+*) sed -n 2,5p "$0"; exit 2 ;;
 esac

@@ -3,7 +3,10 @@
 // poller, and nothing else. What it costs more than floor.c is what the language
 // costs before a program does anything. It is no mail server.
 //
-// usage: floor DIRECTORY PORT
+// usage: floor DIRECTORY PORT [relay]
+//
+// With relay, smtp takes virtual's place, and sends to the sink of the benchmark
+// over a connection that it keeps.
 package main
 
 import (
@@ -43,20 +46,28 @@ func check(err error) {
 }
 
 func main() {
-	if len(os.Args) == 3 {
-		supervise(os.Args[1], os.Args[2])
+	if role := os.Getenv("FLOOR_ROLE"); role != "" {
+		run(role)
 		return
 	}
+	last := "virtual"
+	if len(os.Args) > 3 {
+		last = "smtp"
+	}
+	supervise(os.Args[1], os.Args[2], last)
+}
+
+func run(role string) {
 	tasks, err := os.ReadDir("/proc/self/task")
 	check(err)
 	for _, t := range tasks {
 		os.WriteFile("/proc/"+t.Name()+"/timerslack_ns", []byte(slack), 0)
 	}
 	one := func() { runtime.GOMAXPROCS(1) }
-	switch os.Args[1] {
+	switch role {
 	case "smtpd":
 		one()
-		smtpd(os.Args[2], socket(3))
+		smtpd(os.Args[1], socket(3))
 	case "cleanup":
 		runtime.GOMAXPROCS(2)
 		cleanup(socket(3), socket(4))
@@ -66,11 +77,14 @@ func main() {
 	case "virtual":
 		one()
 		virtual(socket(3))
+	case "smtp":
+		one()
+		smtp(socket(3))
 	}
 }
 
 // supervise starts the four and waits.
-func supervise(dir, port string) {
+func supervise(dir, port, last string) {
 	check(os.Chdir(dir))
 	for _, d := range []string{"incoming", "active"} {
 		check(os.Mkdir(d, 0o700))
@@ -84,7 +98,8 @@ func supervise(dir, port string) {
 	runtime.LockOSThread() // Pdeathsig is the thread's
 	var running sync.WaitGroup
 	start := func(role string, ends ...*os.File) {
-		cmd := exec.Command("/proc/self/exe", role, port, "", "")
+		cmd := exec.Command("/proc/self/exe", port)
+		cmd.Env = append(os.Environ(), "FLOOR_ROLE="+role)
 		cmd.ExtraFiles, cmd.Stderr = ends, os.Stderr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		check(cmd.Start())
@@ -93,7 +108,7 @@ func supervise(dir, port string) {
 	start("smtpd", a[0])
 	start("cleanup", a[1], b[0])
 	start("qmgr", b[1], c[0])
-	start("virtual", c[1])
+	start(last, c[1])
 	running.Wait()
 }
 
@@ -313,6 +328,19 @@ func qmgr(cleanup, virtual *net.UnixConn) {
 	}
 }
 
+// request reads one of qmgr's.
+func request(qmgr *net.UnixConn, id, oob []byte) (queueFile int, err error) {
+	_, k, _, _, err := qmgr.ReadMsgUnix(id, oob)
+	if err != nil {
+		return -1, err
+	}
+	control, err := unix.ParseSocketControlMessage(oob[:k])
+	check(err)
+	fds, err := unix.ParseUnixRights(&control[0])
+	check(err)
+	return fds[0], nil
+}
+
 func virtual(qmgr *net.UnixConn) {
 	root, err := unix.Open(".", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	check(err)
@@ -330,16 +358,12 @@ func virtual(qmgr *net.UnixConn) {
 				limit = time.Now().Add(min(wait, quiet))
 			}
 			qmgr.SetReadDeadline(limit)
-			_, k, _, _, err := qmgr.ReadMsgUnix(id, oob)
+			queueFile, err := request(qmgr, id, oob)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				break
 			}
 			check(err)
-			control, err := unix.ParseSocketControlMessage(oob[:k])
-			check(err)
-			fds, err := unix.ParseUnixRights(&control[0])
-			check(err)
-			deliver(text(id), fds[0], buf)
+			deliver(text(id), queueFile, buf)
 			ids = append(ids, id...)
 		}
 		last = time.Now()
@@ -366,4 +390,59 @@ func deliver(id string, queueFile int, buf []byte) {
 	}
 	check(unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, final, unix.RENAME_NOREPLACE))
 	unix.Close(fd)
+}
+
+// smtp relays with as many connections as there are messages at a time, at most
+// 20 as in Posthaste.
+func smtp(qmgr *net.UnixConn) {
+	free := make(chan *client, 20)
+	for range cap(free) {
+		free <- &client{}
+	}
+	oob := make([]byte, 64)
+	for {
+		id := make([]byte, nameSize)
+		queueFile, err := request(qmgr, id, oob)
+		check(err)
+		c := <-free
+		go func() {
+			c.relay(queueFile)
+			qmgr.Write(id)
+			free <- c
+		}()
+	}
+}
+
+type client struct {
+	c   net.Conn
+	in  [512]byte
+	buf [head + 2*nameSize + content + 5]byte
+}
+
+// expect reads so many lines.
+func (c *client) expect(lines int) {
+	for lines > 0 {
+		n, err := c.c.Read(c.in[:])
+		check(err)
+		lines -= bytes.Count(c.in[:n], []byte{'\n'})
+	}
+}
+
+func (c *client) relay(queueFile int) {
+	if c.c == nil {
+		var err error
+		c.c, err = net.Dial("tcp4", "127.0.0.1:10026")
+		check(err)
+		c.expect(1)
+		c.c.Write([]byte("HELO floor\r\n"))
+		c.expect(1)
+	}
+	n, err := unix.Pread(queueFile, c.buf[:], 0)
+	check(err)
+	unix.Close(queueFile)
+	c.c.Write([]byte("RSET\r\nMAIL FROM:<sender@floor.test>\r\nRCPT TO:<" + text(c.buf[:nameSize-4]) + "@floor.test>\r\nDATA\r\n"))
+	c.expect(4)
+	n += copy(c.buf[n:], ".\r\n")
+	c.c.Write(c.buf[head:n])
+	c.expect(1)
 }
