@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,7 +50,7 @@ type fixture struct {
 	srv   *server
 	l     net.Listener
 	dir   string
-	wg    sync.WaitGroup
+	open  atomic.Int32 // sessions
 
 	mu     sync.Mutex
 	mails  []*mail
@@ -144,9 +145,9 @@ func start(t testing.TB, extra string) *fixture {
 			if err != nil {
 				return
 			}
-			f.wg.Add(1)
+			f.open.Add(1)
 			go func() {
-				defer f.wg.Done()
+				defer f.open.Add(-1)
 				f.srv.serve(ctx, env, c)
 			}()
 		}
@@ -287,4 +288,11 @@ func (p *peer) envelope() {
 }
 
 // done waits for the end of the session.
-func (f *fixture) done() { f.wg.Wait() }
+func (f *fixture) done() {
+	f.t.Helper()
+	for end := time.Now().Add(30 * time.Second); f.open.Load() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			f.t.Fatal("sessions do not end")
+		}
+	}
+}

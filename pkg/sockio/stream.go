@@ -77,7 +77,7 @@ func (r *request) recv(fd uintptr) bool {
 	for {
 		var n uintptr
 		if r.oob == nil {
-			n, _, r.err = syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(r.p))), uintptr(len(r.p)))
+			n, r.err = read(fd, r.p)
 		} else {
 			r.message()
 			n, _, r.err = syscall.RawSyscall(syscall.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&r.hdr)), syscall.MSG_CMSG_CLOEXEC)
@@ -110,7 +110,7 @@ func (r *request) send(fd uintptr) bool {
 	for r.n < len(r.p) {
 		var n uintptr
 		if r.oob == nil {
-			n, _, r.err = syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&r.p[r.n])), uintptr(len(r.p)-r.n))
+			n, r.err = write(fd, r.p[r.n:])
 		} else {
 			r.message()
 			n, _, r.err = syscall.RawSyscall(syscall.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&r.hdr)), syscall.MSG_NOSIGNAL)

@@ -56,7 +56,6 @@ type peer struct {
 	mu   sync.Mutex
 	got  []*recorder
 	n    int // connections
-	wg   sync.WaitGroup
 	errs []error
 }
 
@@ -83,17 +82,33 @@ func start(t *testing.T) *peer {
 			p.mu.Lock()
 			p.n++
 			p.mu.Unlock()
-			p.wg.Go(func() {
+			go func() {
 				err := p.s.Serve(c)
 				c.Close()
 				p.mu.Lock()
 				p.errs = append(p.errs, err)
 				p.mu.Unlock()
-			})
+			}()
 		}
 	}()
 	t.Cleanup(func() { l.Close() })
 	return p
+}
+
+// wait waits for the end of all connections so far.
+func (p *peer) wait(t *testing.T) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		p.mu.Lock()
+		open := p.n - len(p.errs)
+		p.mu.Unlock()
+		if open == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d connections do not end", open)
+		}
+	}
 }
 
 // seen returns the sessions and the number of connections so far.
@@ -192,7 +207,7 @@ func TestClientGone(t *testing.T) {
 	conn.WriteFrame(TypeBegin, e.B)
 	conn.WriteFrame(TypeData, []byte("half"))
 	conn.Close()
-	p.wg.Wait()
+	p.wait(t)
 	got, _ := p.seen()
 	if r := got[0]; r.ended || !r.aborted || p.errs[0] == nil {
 		t.Errorf("ended %v, aborted %v, error %v", r.ended, r.aborted, p.errs[0])
@@ -211,7 +226,7 @@ func TestDrain(t *testing.T) {
 	if r, err := tx.End(); err != nil || r.Status != OK {
 		t.Fatalf("transaction during a drain: %v", err)
 	}
-	p.wg.Wait()
+	p.wait(t)
 	if _, n := p.seen(); n != 1 {
 		t.Errorf("%d connections", n)
 	}
@@ -249,7 +264,7 @@ func TestLeaveWithoutReadingDrain(t *testing.T) {
 	submit(t, c, "one", 1, 10)
 	p.s.Drain()
 	c.Close()
-	p.wg.Wait()
+	p.wait(t)
 	if p.errs[0] != nil {
 		t.Errorf("Serve: %v", p.errs[0])
 	}
