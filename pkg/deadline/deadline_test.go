@@ -33,10 +33,14 @@ func TestMove(t *testing.T) {
 			t.Errorf("%v: set: %v", c, set)
 		}
 	}
-	l.Forget()
-	set := false
-	l.Move(start, time.Minute, func(time.Time) error { set = true; return nil })
-	if !set {
-		t.Error("not set after Forget")
+	for _, want := range []bool{true, false, true} {
+		if want {
+			l.Forget()
+		}
+		set := false
+		l.Move(start, time.Minute, func(time.Time) error { set = true; return nil })
+		if set != want {
+			t.Errorf("set again: %v, want %v", set, want)
+		}
 	}
 }
