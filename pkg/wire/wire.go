@@ -133,25 +133,15 @@ func (d *Decoder) Bytes() []byte {
 
 // String reads a length-prefixed field.
 func (d *Decoder) String() string {
-	n := d.Uint()
-	if n > uint64(len(d.b)) {
-		d.fail()
-		return ""
-	}
-	if n == 0 {
-		return ""
-	}
 	if d.text == "" && len(d.b) <= textMax {
 		d.text = string(d.b)
 	}
-	before := len(d.b)
-	b := d.b[:n]
-	d.b = d.b[n:]
-	if d.text == "" {
+	b := d.Bytes()
+	if d.text == "" || d.err != nil {
 		return string(b)
 	}
-	start := len(d.text) - before
-	return d.text[start : start+int(n)]
+	end := len(d.text) - len(d.b)
+	return d.text[end-len(b) : end]
 }
 
 // Strings reads a counted list.
