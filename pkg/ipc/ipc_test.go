@@ -158,6 +158,43 @@ func TestWhoseDescriptor(t *testing.T) {
 	}
 }
 
+// TestTakenDescriptor: one that was taken is not touched any more, however the
+// wait for the next frame ends.
+func TestTakenDescriptor(t *testing.T) {
+	for name, end := range map[string]func(c, s *Conn){
+		"deadline":   func(c, s *Conn) { s.SetReadDeadline(time.Now()) },
+		"end":        func(c, s *Conn) { c.Close() },
+		"closed":     func(c, s *Conn) { s.c.Close() },
+		"cut short":  func(c, s *Conn) { c.c.Write([]byte("\x00\x00")); c.Close() },
+		"next frame": func(c, s *Conn) { c.WriteFrame(1, nil) },
+	} {
+		c, s := pair(t)
+		if err := c.WriteFrame(1, nil, devNull(t)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.ReadFrame(); err != nil {
+			t.Fatal(err)
+		}
+		fd, err := s.TakeFD()
+		if err != nil {
+			t.Fatal(err)
+		}
+		over := make(chan error)
+		go func() {
+			_, _, err := s.ReadFrame()
+			over <- err
+		}()
+		time.Sleep(20 * time.Millisecond) // so that the reader waits
+		end(c, s)
+		if err := <-over; (err == nil) != (name == "next frame") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := syscall.Close(fd); err != nil {
+			t.Errorf("%s: the descriptor was closed: %v", name, err)
+		}
+	}
+}
+
 // TestUnwantedDescriptors: a peer that sends what nobody asked for leaves
 // nothing open behind.
 func TestUnwantedDescriptors(t *testing.T) {

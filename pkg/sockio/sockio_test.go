@@ -146,3 +146,42 @@ func TestClose(t *testing.T) {
 		t.Errorf("a listener that was closed: %v", err)
 	}
 }
+
+// TestRecv: control messages are those of this call, none if it fails.
+func TestRecv(t *testing.T) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s [2]*Stream
+	var f [2]*os.File
+	for i, fd := range fds {
+		syscall.SetNonblock(fd, true)
+		f[i] = os.NewFile(uintptr(fd), "")
+		defer f[i].Close()
+		s[i] = NewStream(f[i])
+	}
+	p, oob := make([]byte, 100), make([]byte, 64)
+	if n, err := s[0].Send([]byte("with"), syscall.UnixRights(fds[0])); n != 4 || err != nil {
+		t.Fatalf("sent %d bytes, %v", n, err)
+	}
+	n, oobn, err := s[1].Recv(p, oob)
+	if string(p[:n]) != "with" || oobn != syscall.CmsgSpace(4) || err != nil {
+		t.Errorf("received %q with %d bytes of control messages, %v", p[:n], oobn, err)
+	}
+	messages, err := syscall.ParseSocketControlMessage(oob[:oobn])
+	if err != nil || len(messages) != 1 {
+		t.Fatalf("%d control messages, %v", len(messages), err)
+	}
+	if rights, err := syscall.ParseUnixRights(&messages[0]); err != nil || len(rights) != 1 || syscall.Close(rights[0]) != nil {
+		t.Errorf("descriptors %v, %v", rights, err)
+	}
+	s[0].Write([]byte("without"))
+	if n, oobn, err = s[1].Recv(p, oob); string(p[:n]) != "without" || oobn != 0 || err != nil {
+		t.Errorf("received %q with %d bytes of control messages, %v", p[:n], oobn, err)
+	}
+	f[1].SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	if n, oobn, err = s[1].Recv(p, oob); n != 0 || oobn != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("after the deadline %d bytes with %d of control messages, %v", n, oobn, err)
+	}
+}

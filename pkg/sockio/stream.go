@@ -81,17 +81,15 @@ func (r *request) recv(fd uintptr) bool {
 		} else {
 			r.message()
 			n, _, r.err = syscall.RawSyscall(syscall.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&r.hdr)), syscall.MSG_CMSG_CLOEXEC)
-			r.oobn = int(r.hdr.Controllen)
 		}
 		switch r.err {
 		case 0:
-			r.n = int(n)
+			r.n, r.oobn = int(n), int(r.hdr.Controllen) // which a call that fails leaves at the size of oob
 			return true
 		case syscall.EINTR:
 		case syscall.EAGAIN:
 			return false
 		default:
-			r.n, r.oobn = 0, 0
 			return true
 		}
 	}
