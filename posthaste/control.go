@@ -195,12 +195,17 @@ func (c *control) check() {
 func (c *control) report() int {
 	env := &lookup.Env{Config: c.cfg}
 	bad := 0
-	for _, p := range check.Run(c.cfg.Dir(), func(spec string) error {
-		t, err := lookup.Open(spec, env)
-		if err != nil {
-			return err
-		}
-		return t.Close()
+	for _, p := range check.Run(c.cfg.Dir(), check.Openers{
+		Table: func(spec string) error {
+			t, err := lookup.Open(spec, env)
+			if err != nil {
+				return err
+			}
+			return t.Close()
+		},
+		List: func(param, elements string, plain bool) []string {
+			return lookup.ListProblems(param, elements, c.cfg, plain)
+		},
 	}) {
 		fmt.Fprintf(os.Stderr, "posthaste: %s\n", p)
 		if p.Severity == check.Error {

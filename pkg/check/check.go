@@ -58,14 +58,19 @@ func (p Problem) String() string {
 	return s
 }
 
-// Opener opens and closes the table TYPE:NAME and returns what is wrong with
-// it; package lookup does that.
-type Opener func(spec string) error
+// Openers open things that parameters name, and close them again; package lookup
+// does that. What is nil is not tried.
+type Openers struct {
+	// Table returns what is wrong with the table TYPE:NAME.
+	Table func(spec string) error
+	// List returns what is wrong with elements of a list of hosts and networks or,
+	// if they are plain, of other names.
+	List func(param, elements string, plain bool) []string
+}
 
-// Run checks the configuration in dir ("" means MAIL_CONFIG or the default).
-// open may be nil; then tables are not opened. The problems come in the order
-// of files and lines, those without a place last.
-func Run(dir string, open Opener) []Problem {
+// Run checks the configuration in dir ("" means MAIL_CONFIG or the default). The
+// problems come in the order of files and lines, those without a place last.
+func Run(dir string, open Openers) []Problem {
 	dir = config.Dir(dir)
 	k := &checker{open: open, seen: map[string]bool{}}
 	mainName, masterName := filepath.Join(dir, "main.cf"), filepath.Join(dir, "master.cf")
@@ -118,7 +123,7 @@ type checker struct {
 	cfg      *config.Config
 	master   *mastercf.File
 	lines    []mastercf.Line
-	open     Opener
+	open     Openers
 	names    *Names
 	seen     map[string]bool // problems and tables that need no second word
 	problems []Problem
@@ -223,6 +228,7 @@ func (k *checker) parameter(c *config.Config, name string, pos config.Position) 
 	k.effect(decl, name, pos)
 	k.transports(name, value, pos)
 	k.tables(c, name, value, pos)
+	k.list(name, value, pos)
 }
 
 // effect remarks on a parameter that does nothing here.

@@ -64,11 +64,16 @@ relay unix - - n - - smtp
 func run(t *testing.T, main, master string, files map[string]string) (string, []Problem) {
 	t.Helper()
 	dir := instance(t, main, master, files)
-	ps := Run(dir, func(spec string) error {
-		if strings.Contains(spec, "broken") {
-			return errors.New("table " + spec + ": broken")
-		}
-		return nil
+	ps := Run(dir, Openers{
+		Table: func(spec string) error {
+			if strings.Contains(spec, "broken") {
+				return errors.New("table " + spec + ": broken")
+			}
+			return nil
+		},
+		List: func(param, elements string, plain bool) []string {
+			return lookup.ListProblems(param, elements, nil, plain)
+		},
 	})
 	var b strings.Builder
 	for _, p := range ps {
@@ -142,6 +147,16 @@ func TestProblems(t *testing.T) {
 		{"table in braces", "smtpd_client_restrictions = check_client_access { hash:@/none, default_action=DUNNO }", "", "table hash:@/none does not exist"},
 		{"broken pattern table", "header_checks = regexp:/broken", "", "error: @/main.cf, line 6: header_checks: table regexp:/broken: broken"},
 		{"unknown type", "transport_maps = hahs:/x", "", `unsupported table type "hahs" in hahs:/x (did you mean "hash"?)`},
+		{"bad network", "mynetworks = 127.0.0.0/8, 10.0.0.0/33", "", `error: @/main.cf, line 6: mynetworks: bad net/mask pattern: "10.0.0.0/33"`},
+		{"network with a host", "smtpd_authorized_xclient_hosts = 10.0.0.1/8", "", `perhaps you should use "10.0.0.0/8" instead`},
+		{"IPv6 without brackets", "mynetworks = [::1] 2001:db8::/32", "", "error: @/main.cf, line 6: mynetworks: 2001:db8::/32: an IPv6 address needs brackets: [2001:db8::]/32"},
+		{"unknown type in a list", "relay_domains = foo:bar", "", `error: @/main.cf, line 6: relay_domains: table foo:bar: unsupported table type "foo"`},
+		{"no address", "mynetworks = 300.1.2.3", "", "error: @/main.cf, line 6: mynetworks: \"300.1.2.3\" is neither an address nor a network nor a name: it matches nothing"},
+		{"nothing excluded", "relay_domains = !", "", "error: @/main.cf, line 6: relay_domains: no pattern after '!'"},
+		{"missing list", "relay_domains = a.example @/none", "", "error: @/main.cf, line 6: relay_domains: open @/none: no such file or directory"},
+		{"list with a mistake", "mynetworks = @/nets", "", `error: @/main.cf, line 6: mynetworks: "1.2.3.4/y" is neither`},
+		{"table in a list", "relay_domains = a.example cidr:/x, !static:y", "", ""},
+		{"network of a service", "", "26 inet n - n - - smtpd -o mynetworks=1.2.3.4/8", "error: @/master.cf, line 13: mynetworks: non-null host address bits"},
 		{"sockets are no tables", "smtpd_milters = unix:/run/x inet:localhost:99", "", "warning: @/main.cf, line 6: smtpd_milters: mail filters are not supported"},
 		{"no milters", "smtpd_milters =", "", ""},
 		{"proxy filter", "smtpd_proxy_filter = 127.0.0.1:10025", "", "error: @/main.cf, line 6: smtpd_proxy_filter is not supported: smtpd does not start"},
@@ -174,7 +189,7 @@ func TestProblems(t *testing.T) {
 		{"override opens", "", "26 inet n - n - - smtpd -o smtpd_relay_restrictions=permit_mynetworks", "error: @/master.cf, line 13: service 26: neither"},
 	} {
 		got, _ := run(t, goodMain+tc.main+"\n", goodMaster+tc.master+"\n", map[string]string{
-			"source": "a b\n", "old": "a b\n", "old.cdb": "x", "fresh": "a b\n", "fresh.cdb": "x"})
+			"source": "a b\n", "old": "a b\n", "old.cdb": "x", "fresh": "a b\n", "fresh.cdb": "x", "nets": "10.0.0.0/8\n1.2.3.4/y\n"})
 		if tc.name == "old table" {
 			dir := instance(t, goodMain+tc.main+"\n", goodMaster, map[string]string{"old": "a", "old.cdb": "b"})
 			past := time.Now().Add(-time.Hour)
@@ -182,7 +197,7 @@ func TestProblems(t *testing.T) {
 				t.Fatal(err)
 			}
 			got = ""
-			for _, p := range Run(dir, nil) {
+			for _, p := range Run(dir, Openers{}) {
 				got += strings.ReplaceAll(p.String(), dir, "@") + "\n"
 			}
 		}
@@ -253,12 +268,12 @@ func TestAllAtOnce(t *testing.T) {
 }
 
 func TestMissing(t *testing.T) {
-	if ps := Run(t.TempDir(), nil); len(ps) != 1 || ps[0].Severity != Error || !strings.Contains(ps[0].Text, "main.cf") {
+	if ps := Run(t.TempDir(), Openers{}); len(ps) != 1 || ps[0].Severity != Error || !strings.Contains(ps[0].Text, "main.cf") {
 		t.Errorf("no main.cf: %v", ps)
 	}
 	dir := instance(t, goodMain, "", nil)
 	os.Remove(filepath.Join(dir, "master.cf"))
-	if ps := Run(dir, nil); len(ps) != 1 || !strings.Contains(ps[0].Text, "master.cf") {
+	if ps := Run(dir, Openers{}); len(ps) != 1 || !strings.Contains(ps[0].Text, "master.cf") {
 		t.Errorf("no master.cf: %v", ps)
 	}
 }

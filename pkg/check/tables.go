@@ -64,11 +64,11 @@ func (k *checker) table(c *config.Config, param, spec string, pos config.Positio
 		if typ == "unix" && name != "passwd.byname" && name != "group.byname" && !holdsTables(param) {
 			return // a socket
 		}
-		if k.open == nil || k.seen["table "+spec] {
+		if k.open.Table == nil || k.seen["table "+spec] {
 			return
 		}
 		k.seen["table "+spec] = true
-		if err := k.open(spec); err != nil {
+		if err := k.open.Table(spec); err != nil {
 			k.add(pos, Error, "%s: %v", param, err)
 		}
 	case slices.Contains(serverTypes, typ):
@@ -77,6 +77,43 @@ func (k *checker) table(c *config.Config, param, spec string, pos config.Positio
 		k.add(pos, Error, "%s: tables of type %s are not supported: mail that needs %s is deferred", param, typ, spec)
 	case holdsTables(param):
 		k.suggest(closest(typ, append(slices.Clone(indexTypes), localTypes...)), pos, Error, "%s: unsupported table type %q in %s", param, typ, spec)
+	}
+}
+
+// lists are the parameters that name hosts and networks, or (true) plain names.
+var lists = map[string]bool{
+	"mynetworks":                           false,
+	"relay_domains":                        false,
+	"permit_mx_backup_networks":            false,
+	"fast_flush_domains":                   false,
+	"smtpd_authorized_xclient_hosts":       false,
+	"smtpd_authorized_xforward_hosts":      false,
+	"smtpd_client_event_limit_exceptions":  false,
+	"smtpd_forbid_bare_newline_exclusions": false,
+	"smtpd_sasl_exceptions_networks":       false,
+	"smtp_connection_cache_destinations":   false,
+	"lmtp_connection_cache_destinations":   false,
+	"mydestination":                        true,
+	"virtual_alias_domains":                true,
+	"virtual_mailbox_domains":              true,
+	"masquerade_exceptions":                true,
+	"authorized_flush_users":               true,
+	"authorized_mailq_users":               true,
+	"authorized_submit_users":              true,
+}
+
+// list checks the elements of a list other than tables.
+func (k *checker) list(name, value string, pos config.Position) {
+	plain, ok := lists[name]
+	if !ok || k.open.List == nil {
+		return
+	}
+	elements := slices.DeleteFunc(config.SplitList(value), func(e string) bool {
+		typ, _, ok := strings.Cut(strings.TrimLeft(e, "!"), ":")
+		return ok && (typ == "proxy" || slices.Contains(indexTypes, typ) || slices.Contains(localTypes, typ) || slices.Contains(serverTypes, typ) || absent(typ))
+	})
+	for _, text := range k.open.List(name, strings.Join(elements, " "), plain) {
+		k.add(pos, Error, "%s", text)
 	}
 }
 
@@ -107,8 +144,8 @@ func (k *checker) index(param, typ, name string, pos config.Position) {
 	case serr == nil && source.ModTime().After(built.ModTime()):
 		k.add(pos, Warning, "%s: %s is newer than the table built from it: run \"%s%s:%s\"", param, name, tool, typ, name)
 	default:
-		if k.open != nil {
-			if err := k.open(typ + ":" + name); err != nil {
+		if k.open.Table != nil {
+			if err := k.open.Table(typ + ":" + name); err != nil {
 				k.add(pos, severity, "%s: %v", param, err)
 			}
 		}

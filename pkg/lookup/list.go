@@ -1,6 +1,7 @@
 package lookup
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"posthaste/pkg/address"
+	"posthaste/pkg/config"
 	"posthaste/pkg/lookup/source"
 )
 
@@ -47,6 +49,18 @@ func OpenList(param, value string, env *Env, subdomains bool) (*List, error) {
 // virtual_mailbox_domains): an element matches itself.
 func OpenStringList(param, value string, env *Env) (*List, error) {
 	return openList(param, value, env, false, true)
+}
+
+// ListProblems returns what is wrong with the elements of a list (OpenList) or, if
+// they are plain, of one of plain strings.
+func ListProblems(param, value string, cfg *config.Config, plain bool) []string {
+	var found []string
+	l, err := openList(param, value, &Env{Config: cfg, warned: func(text string) { found = append(found, text) }}, false, plain)
+	if err != nil {
+		found = append(found, err.Error())
+	}
+	l.Close()
+	return found
 }
 
 // listDepth bounds files that name files.
@@ -96,6 +110,9 @@ func (l *List) parse(text string, env *Env, negate bool, depth int) error {
 			continue
 		case name[0] != '[' && strings.IndexByte(name, ':') >= 0:
 			t, err := Open(name, env)
+			if bare, e := parseNetwork(name); errors.Is(err, ErrUnsupported) && e == nil {
+				err = fmt.Errorf("%s: an IPv6 address needs brackets: [%s]/%d", name, bare.Addr(), bare.Bits())
+			}
 			if err != nil {
 				env.warn("%s: %v", l.param, err)
 				e.err = err
@@ -110,6 +127,8 @@ func (l *List) parse(text string, env *Env, negate bool, depth int) error {
 					e.err = err
 				}
 				e.isNet = true
+			} else if _, err := netip.ParseAddr(e.text); err != nil && !l.plain && strings.Trim(e.text, "0123456789.") == "" || strings.Contains(e.text, "/") {
+				env.warn("%s: %q is neither an address nor a network nor a name: it matches nothing", l.param, name)
 			}
 		}
 		l.elems = append(l.elems, e)

@@ -26,10 +26,16 @@ type Env struct {
 	// process goes on with what it has; it should drain, so that its successor
 	// opens the new table.
 	Stale func(table string)
+
+	warned func(text string) // gets warnings in place of Log
 }
 
 func (e *Env) warn(format string, a ...any) {
-	if e != nil {
+	switch {
+	case e == nil:
+	case e.warned != nil:
+		e.warned(fmt.Sprintf(format, a...))
+	default:
 		e.Log.Warningf(format, a...)
 	}
 }
