@@ -203,7 +203,7 @@ func (c *control) report() int {
 			}
 			return t.Close()
 		},
-		List: func(param, elements string, plain bool) []string {
+		List: func(param, elements string, plain bool) (bad, idle []string) {
 			return lookup.ListProblems(param, elements, c.cfg, plain)
 		},
 	}) {

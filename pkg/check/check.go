@@ -64,8 +64,9 @@ type Openers struct {
 	// Table returns what is wrong with the table TYPE:NAME.
 	Table func(spec string) error
 	// List returns what is wrong with elements of a list of hosts and networks or,
-	// if they are plain, of other names.
-	List func(param, elements string, plain bool) []string
+	// if they are plain, of other names: those that cannot be used, and those that
+	// match nothing.
+	List func(param, elements string, plain bool) (bad, idle []string)
 }
 
 // Run checks the configuration in dir ("" means MAIL_CONFIG or the default). The

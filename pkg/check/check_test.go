@@ -71,7 +71,7 @@ func run(t *testing.T, main, master string, files map[string]string) (string, []
 			}
 			return nil
 		},
-		List: func(param, elements string, plain bool) []string {
+		List: func(param, elements string, plain bool) (bad, idle []string) {
 			return lookup.ListProblems(param, elements, nil, plain)
 		},
 	})
@@ -151,10 +151,10 @@ func TestProblems(t *testing.T) {
 		{"network with a host", "smtpd_authorized_xclient_hosts = 10.0.0.1/8", "", `perhaps you should use "10.0.0.0/8" instead`},
 		{"IPv6 without brackets", "mynetworks = [::1] 2001:db8::/32", "", "error: @/main.cf, line 6: mynetworks: 2001:db8::/32: an IPv6 address needs brackets: [2001:db8::]/32"},
 		{"unknown type in a list", "relay_domains = foo:bar", "", `error: @/main.cf, line 6: relay_domains: table foo:bar: unsupported table type "foo"`},
-		{"no address", "mynetworks = 300.1.2.3", "", "error: @/main.cf, line 6: mynetworks: \"300.1.2.3\" is neither an address nor a network nor a name: it matches nothing"},
+		{"no address", "mynetworks = 300.1.2.3", "", "warning: @/main.cf, line 6: mynetworks: \"300.1.2.3\" is neither an address nor a network nor a name: it matches nothing"},
 		{"nothing excluded", "relay_domains = !", "", "error: @/main.cf, line 6: relay_domains: no pattern after '!'"},
 		{"missing list", "relay_domains = a.example @/none", "", "error: @/main.cf, line 6: relay_domains: open @/none: no such file or directory"},
-		{"list with a mistake", "mynetworks = @/nets", "", `error: @/main.cf, line 6: mynetworks: "1.2.3.4/y" is neither`},
+		{"list with a mistake", "mynetworks = @/nets", "", `warning: @/main.cf, line 6: mynetworks: "1.2.3.4/y" is neither`},
 		{"table in a list", "relay_domains = a.example cidr:/x, !static:y", "", ""},
 		{"network of a service", "", "26 inet n - n - - smtpd -o mynetworks=1.2.3.4/8", "error: @/master.cf, line 13: mynetworks: non-null host address bits"},
 		{"sockets are no tables", "smtpd_milters = unix:/run/x inet:localhost:99", "", "warning: @/main.cf, line 6: smtpd_milters: mail filters are not supported"},

@@ -112,8 +112,12 @@ func (k *checker) list(name, value string, pos config.Position) {
 		typ, _, ok := strings.Cut(strings.TrimLeft(e, "!"), ":")
 		return ok && (typ == "proxy" || slices.Contains(indexTypes, typ) || slices.Contains(localTypes, typ) || slices.Contains(serverTypes, typ) || absent(typ))
 	})
-	for _, text := range k.open.List(name, strings.Join(elements, " "), plain) {
+	bad, idle := k.open.List(name, strings.Join(elements, " "), plain)
+	for _, text := range bad {
 		k.add(pos, Error, "%s", text)
+	}
+	for _, text := range idle {
+		k.add(pos, Warning, "%s", text)
 	}
 }
 

@@ -52,15 +52,16 @@ func OpenStringList(param, value string, env *Env) (*List, error) {
 }
 
 // ListProblems returns what is wrong with the elements of a list (OpenList) or, if
-// they are plain, of one of plain strings.
-func ListProblems(param, value string, cfg *config.Config, plain bool) []string {
-	var found []string
-	l, err := openList(param, value, &Env{Config: cfg, warned: func(text string) { found = append(found, text) }}, false, plain)
+// they are plain, of one of plain strings: those that cannot be used, and those that
+// are idle, since they match nothing.
+func ListProblems(param, value string, cfg *config.Config, plain bool) (bad, idle []string) {
+	env := &Env{Config: cfg, warned: func(text string) { bad = append(bad, text) }, remarked: func(text string) { idle = append(idle, text) }}
+	l, err := openList(param, value, env, false, plain)
 	if err != nil {
-		found = append(found, err.Error())
+		bad = append(bad, err.Error())
 	}
 	l.Close()
-	return found
+	return bad, idle
 }
 
 // listDepth bounds files that name files.
@@ -128,7 +129,7 @@ func (l *List) parse(text string, env *Env, negate bool, depth int) error {
 				}
 				e.isNet = true
 			} else if _, err := netip.ParseAddr(e.text); err != nil && !l.plain && strings.Trim(e.text, "0123456789.") == "" || strings.Contains(e.text, "/") {
-				env.warn("%s: %q is neither an address nor a network nor a name: it matches nothing", l.param, name)
+				env.remark("%s: %q is neither an address nor a network nor a name: it matches nothing", l.param, name)
 			}
 		}
 		l.elems = append(l.elems, e)

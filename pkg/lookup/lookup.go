@@ -27,7 +27,7 @@ type Env struct {
 	// opens the new table.
 	Stale func(table string)
 
-	warned func(text string) // gets warnings in place of Log
+	warned, remarked func(text string) // get warnings and remarks in place of Log
 }
 
 func (e *Env) warn(format string, a ...any) {
@@ -38,6 +38,15 @@ func (e *Env) warn(format string, a ...any) {
 	default:
 		e.Log.Warningf(format, a...)
 	}
+}
+
+// remark is warn for what does no harm.
+func (e *Env) remark(format string, a ...any) {
+	if e != nil && e.remarked != nil {
+		e.remarked(fmt.Sprintf(format, a...))
+		return
+	}
+	e.warn(format, a...)
 }
 
 // Table maps keys to values. Implementations are safe for concurrent use.
