@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"posthaste/pkg/check"
 	"posthaste/pkg/config"
 	"posthaste/pkg/mastercf"
 )
@@ -83,6 +84,7 @@ func (o *options) showMaster() {
 			o.warn("unmatched request: \"%s\"", p.text)
 		}
 	}
+	o.masterRemarks(c, check.NewNames(c, lines, entries), entries)
 }
 
 // expanded returns an entry with $names in its fields and in its settings

@@ -52,7 +52,8 @@ func (o *options) showMain() {
 		}
 	}
 	if !o.defaults {
-		o.remarks(c, names, entries)
+		o.remarks(c, names)
+		o.masterRemarks(c, names, entries)
 	}
 }
 
@@ -137,32 +138,31 @@ func (o *options) expansion(c *config.Config, name, value string, own bool) stri
 	return v
 }
 
-// remarks mentions what is set and not used, and what is used and not set.
-func (o *options) remarks(c *config.Config, names *check.Names, entries []mastercf.Entry) {
+// remarks mentions what main.cf sets in vain, and what it uses and nobody sets.
+func (o *options) remarks(c *config.Config, names *check.Names) {
 	for _, n := range c.ExplicitNames() {
 		v, _, _ := c.Explicit(n)
-		class, d := names.Class(n)
-		if class == check.Unused {
-			o.warn("%s: unused parameter: %s=%s", o.mainName, n, v)
-			continue
-		}
-		if d == nil || d.Decl().Type != "raw" {
-			o.undefined(c, o.mainName, v)
+		o.remark(c, names, o.mainName, n, v)
+	}
+}
+
+// masterRemarks is remarks for the settings in master.cf.
+func (o *options) masterRemarks(c *config.Config, names *check.Names, entries []mastercf.Entry) {
+	for i := range entries {
+		view := entries[i].Config(c)
+		for _, s := range entries[i].Overrides {
+			o.remark(view, names, o.masterName, s.Name, s.Value)
 		}
 	}
-	for i := range entries {
-		e := &entries[i]
-		view := e.Config(c)
-		for _, s := range e.Overrides {
-			class, d := names.Class(s.Name)
-			if class == check.Unused {
-				o.warn("%s: unused parameter: %s=%s", o.masterName, s.Name, s.Value)
-				continue
-			}
-			if d == nil || d.Decl().Type != "raw" {
-				o.undefined(view, o.masterName, s.Value)
-			}
-		}
+}
+
+func (o *options) remark(c *config.Config, names *check.Names, file, name, value string) {
+	class, d := names.Class(name)
+	if class == check.Unused {
+		o.warn("%s: unused parameter: %s=%s", file, name, value)
+	}
+	if d == nil || d.Decl().Type != "raw" {
+		o.undefined(c, file, value)
 	}
 }
 
