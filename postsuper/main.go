@@ -35,7 +35,10 @@
 //	-v      verbose
 //
 // Postsuper can be used while the mail system is running. Messages that qmgr(8)
-// is working on are taken from it first: deliveries under way are awaited.
+// is working on are taken from it first. Deliveries under way are awaited for a
+// second; if one takes longer, qmgr does what was asked for when it ends, and
+// postsuper says so. The last request counts, except that what is to be deleted
+// is deleted.
 //
 // # Security
 //
@@ -211,7 +214,7 @@ func (s *super) each(a *action, arg string, in io.Reader) (n int, err error) {
 				return n, err
 			}
 			for _, id := range l {
-				n += s.one(a, id)
+				n += s.one(a, id, false)
 			}
 		}
 		return n, nil
@@ -226,17 +229,13 @@ func (s *super) each(a *action, arg string, in io.Reader) (n int, err error) {
 	return s.named(a, arg), nil
 }
 
-// named does a for one message that was named, and says so.
+// named does a for one message that was named.
 func (s *super) named(a *action, id string) int {
 	if !queue.ValidID(id) {
 		s.warn("bad mail queue id: %.60q", id)
 		return 0
 	}
-	n := s.one(a, id)
-	if n > 0 {
-		fmt.Fprintf(s.err, "postsuper: %s: %s\n", id, a.line)
-	}
-	return n
+	return s.one(a, id, true)
 }
 
 // queues are those in which a looks for messages.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -23,17 +24,17 @@ type action struct {
 }
 
 var actions = []*action{
-	{'d', "Deleted", "removed", []string{queue.Maildrop, queue.Incoming, queue.Active, queue.Deferred, queue.Hold}, qmgr.Delete, (*super).remove},
-	{'h', "Placed on hold", "placed on hold", []string{queue.Incoming, queue.Active, queue.Deferred}, qmgr.Hold, func(s *super, from, id string) error {
+	{'d', "Deleted", qmgr.Delete.String(), []string{queue.Maildrop, queue.Incoming, queue.Active, queue.Deferred, queue.Hold}, qmgr.Delete, (*super).remove},
+	{'h', "Placed on hold", qmgr.Hold.String(), []string{queue.Incoming, queue.Active, queue.Deferred}, qmgr.Hold, func(s *super, from, id string) error {
 		return s.spool.Move(id, from, queue.Hold)
 	}},
 	{'H', "Released from hold", "released from hold", []string{queue.Hold}, 0, (*super).unhold},
-	{'r', "Requeued", "requeued", []string{queue.Incoming, queue.Active, queue.Deferred, queue.Hold}, qmgr.Requeue, func(s *super, from, id string) error {
+	{'r', "Requeued", qmgr.Requeue.String(), []string{queue.Incoming, queue.Active, queue.Deferred, queue.Hold}, qmgr.Requeue, func(s *super, from, id string) error {
 		s.pickup = true
 		return s.spool.Move(id, from, queue.Maildrop)
 	}},
-	{'e', "Force-expired", "expired", []string{queue.Incoming, queue.Active, queue.Deferred, queue.Hold}, qmgr.Expire, (*super).expire},
-	{'f', "Force-expired", "expired", []string{queue.Incoming, queue.Active, queue.Deferred, queue.Hold}, qmgr.Expire, func(s *super, from, id string) error {
+	{'e', "Force-expired", qmgr.Expire.String(), []string{queue.Incoming, queue.Active, queue.Deferred, queue.Hold}, qmgr.Expire, (*super).expire},
+	{'f', "Force-expired", qmgr.Expire.String(), []string{queue.Incoming, queue.Active, queue.Deferred, queue.Hold}, qmgr.Expire, func(s *super, from, id string) error {
 		err := s.expire(from, id)
 		if err == nil && from == queue.Hold {
 			err = s.unhold(from, id)
@@ -45,22 +46,27 @@ var actions = []*action{
 // attempts bounds how often a message is followed that moves under our hands.
 const attempts = 100
 
-// one does a with one message and returns how many that made: 0 or 1.
-func (s *super) one(a *action, id string) int {
+// one does a with one message and returns how many that made: 0 or 1. With tell, it
+// says so.
+func (s *super) one(a *action, id string, tell bool) int {
 	for range attempts {
 		from, err := s.find(a, id)
 		if err != nil {
 			return 0 // not there: not an error
 		}
-		done, again := false, false
+		line := a.line
+		answer := qmgr.NotActive
 		if from == queue.Active || from == queue.Incoming {
-			done, again = s.viaQmgr(a, id)
+			answer = s.viaQmgr(a, id)
 		}
-		if again {
+		switch answer {
+		case "":
+		case qmgr.UnderWay:
+			line, tell = "to be "+a.line+" when the delivery under way ends", true
+		case qmgr.Again:
 			time.Sleep(20 * time.Millisecond)
 			continue
-		}
-		if !done {
+		case qmgr.NotActive:
 			if err = s.place(from, id); err == nil {
 				err = a.do(s, from, id)
 			}
@@ -71,8 +77,14 @@ func (s *super) one(a *action, id string) int {
 				s.warn("%s: %v", id, err)
 				return 0
 			}
+		default:
+			s.warn("%s: %s", id, answer)
+			return 0
 		}
-		s.log.Event(maillog.Line{ID: id, Message: a.line})
+		s.log.Event(maillog.Line{ID: id, Message: line})
+		if tell {
+			fmt.Fprintf(s.err, "postsuper: %s: %s\n", id, line)
+		}
 		return 1
 	}
 	s.warn("%s: the message does not stand still", id)
@@ -103,18 +115,18 @@ func (s *super) place(from, id string) error {
 	return nil
 }
 
-// viaQmgr has qmgr give a message up and do a. done is false if qmgr does not
-// run or does not have it.
-func (s *super) viaQmgr(a *action, id string) (done, again bool) {
+// viaQmgr has qmgr give a message up and do a; "" means that it is done. What
+// does not run is not working on it either.
+func (s *super) viaQmgr(a *action, id string) (answer string) {
 	if s.down {
-		return false, false
+		return qmgr.NotActive
 	}
 	for range 2 {
 		if s.qmgr == nil {
 			c, err := qmgr.Dial(filepath.Join(s.dir, qmgr.Service))
 			if err != nil {
 				s.down = true
-				return false, false
+				return qmgr.NotActive
 			}
 			s.qmgr = c
 		}
@@ -125,17 +137,14 @@ func (s *super) viaQmgr(a *action, id string) (done, again bool) {
 			if a.ask == qmgr.Requeue {
 				s.pickup = true
 			}
-			return true, false
+			return ""
 		case errors.As(err, &no):
-			if no.Text == qmgr.NotActive {
-				return false, false
-			}
-			return false, true
+			return no.Text
 		}
 		s.qmgr.Close()
 		s.qmgr = nil
 	}
-	return false, true
+	return qmgr.Again
 }
 
 // remove deletes a message. It goes to the hold queue first, where nobody else

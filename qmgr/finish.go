@@ -471,17 +471,26 @@ func (q *manager) release(m *message, l *qmgr.LetGo) bool {
 		err = q.dispose(queue.Active, l)
 	}
 	if err != nil {
-		text = err.Error()
+		text = trouble(err)
 	}
 	m.fd.Lock()
 	m.file.Close()
 	m.fd.Unlock()
 	q.mu.Lock()
+	told := err != nil
 	for _, w := range m.waiters {
-		w <- text
+		if w.action != l.Action {
+			w.text <- qmgr.Again // it came too late
+			continue
+		}
+		w.text <- text
+		told = true
 	}
 	m.waiters = nil
 	q.mu.Unlock()
+	if !told { // else postsuper logs it
+		q.log.Event(maillog.Line{ID: m.id, Message: l.Action.String()})
+	}
 	q.leave(m, &q.ledger.Removed)
 	q.mu.Lock()
 	if l.Action == qmgr.Expire && err == nil {
@@ -503,7 +512,7 @@ func (q *manager) leave(m *message, column *int64) {
 	m.remaining = 0
 	m.gone, m.working = true, false
 	for _, w := range m.waiters {
-		w <- qmgr.NotActive // asked for when it was on its way out
+		w.text <- qmgr.NotActive // asked for when it was on its way out
 	}
 	m.waiters = nil
 	delete(q.active, m.id)

@@ -187,6 +187,7 @@ func readSettings(cfg *config.Config) settings {
 		delims:        params.RecipientDelimiter.In(cfg),
 		agentDir:      "private",
 		pause:         retryPause,
+		letGoWait:     letGoWait,
 	}
 	for _, t := range params.DeferTransports.List(cfg) {
 		s.deferred[t] = true

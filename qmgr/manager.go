@@ -39,6 +39,7 @@ type settings struct {
 	delims        string          // recipient_delimiter
 	agentDir      string          // directory of the transports' sockets
 	pause         time.Duration   // retryPause
+	letGoWait     time.Duration   // letGoWait
 }
 
 // resolver is what qmgr needs of pkg/route.

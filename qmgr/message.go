@@ -57,7 +57,7 @@ type message struct {
 	cleared   bool // a notice that the delay is over is due
 	retryAt   time.Time
 	letGo     *qmgr.LetGo
-	waiters   []chan string
+	waiters   []waiter
 
 	fd      sync.Mutex // held while the descriptor is in use, or the file moves
 	removed bool       // guarded by fd

@@ -145,6 +145,7 @@ func newWorld(t *testing.T) *world {
 	w.set.agentDir = filepath.Join(dir, "private")
 	w.set.idle = time.Minute
 	w.set.dialTimeout = 5 * time.Second
+	w.set.letGoWait = 20 * time.Second
 	w.limits = sched.Params{Limit: 10, RecipientLimit: 50, ConcurrencyLimit: 20, Initial: 5, CohortLimit: 1, Suspend: time.Minute}
 	w.limits.Positive, _ = sched.ParseFeedback("1")
 	w.limits.Negative, _ = sched.ParseFeedback("1")
@@ -724,6 +725,78 @@ func TestLetGo(t *testing.T) {
 	if s := w.q.drop(&qmgr.LetGo{ID: id}); s != qmgr.NotActive {
 		t.Errorf("LetGo of a message that is not active says %q", s)
 	}
+}
+
+// A delivery that takes long does not keep postsuper waiting: what is asked for
+// is done when it ends, and the last request counts.
+func TestLetGoDuringALongDelivery(t *testing.T) {
+	w := newWorld(t)
+	busy, end := make(chan struct{}), make(chan struct{})
+	w.agent("local", func(ctx context.Context, j *delivery.Job) {
+		busy <- struct{}{}
+		<-end
+		all(laterOn)(ctx, j)
+	})
+	w.set.letGoWait = 10 * time.Millisecond
+	w.make()
+	w.start()
+	for _, tc := range []struct {
+		asked []qmgr.Action
+		where string
+	}{
+		{[]qmgr.Action{qmgr.Hold}, queue.Hold},
+		{[]qmgr.Action{qmgr.Hold, qmgr.Hold, qmgr.Requeue}, queue.Maildrop},
+		{[]qmgr.Action{qmgr.Requeue, qmgr.Delete}, ""},
+	} {
+		id := w.mail("a@local.example")
+		w.await(busy, "the delivery begins")
+		for _, a := range tc.asked {
+			if s := w.q.drop(&qmgr.LetGo{Action: a, ID: id}); s != qmgr.UnderWay {
+				t.Errorf("action %d of %v: %q, want %q", a, tc.asked, s, qmgr.UnderWay)
+			}
+		}
+		if tc.where == "" {
+			if s := w.q.drop(&qmgr.LetGo{Action: qmgr.Hold, ID: id}); s != "it is about to be deleted" {
+				t.Errorf("hold of what is to be deleted: %q", s)
+			}
+		}
+		end <- struct{}{}
+		w.in(id, tc.where)
+		last := tc.asked[len(tc.asked)-1].String()
+		w.until("the end is logged", func() bool { return w.log.has(id + ": " + last) })
+	}
+}
+
+// Of two who wait, the one whose request came first looks again.
+func TestLetGoByTwo(t *testing.T) {
+	w := newWorld(t)
+	busy, end := make(chan struct{}), make(chan struct{})
+	w.agent("local", func(ctx context.Context, j *delivery.Job) {
+		busy <- struct{}{}
+		<-end
+		all(laterOn)(ctx, j)
+	})
+	w.start()
+	id := w.mail("a@local.example")
+	w.await(busy, "the delivery begins")
+	texts := map[qmgr.Action]chan string{qmgr.Hold: make(chan string, 1), qmgr.Delete: make(chan string, 1)}
+	for _, a := range []qmgr.Action{qmgr.Hold, qmgr.Delete} {
+		go func() { texts[a] <- w.q.drop(&qmgr.LetGo{Action: a, ID: id}) }()
+		w.until("the request is seen", func() bool {
+			w.q.mu.Lock()
+			defer w.q.mu.Unlock()
+			l := w.q.active[id].letGo
+			return l != nil && l.Action == a
+		})
+	}
+	end <- struct{}{}
+	if s := <-texts[qmgr.Delete]; s != "" {
+		t.Errorf("delete: %q", s)
+	}
+	if s := <-texts[qmgr.Hold]; s != qmgr.Again {
+		t.Errorf("hold: %q, want %q", s, qmgr.Again)
+	}
+	w.in(id, "")
 }
 
 func TestManyRecipientsInASmallWindow(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"posthaste/pkg/address"
@@ -201,19 +202,22 @@ func (q *manager) hasRecipientAt(id, domain string) bool {
 func (q *manager) drop(l *qmgr.LetGo) string {
 	q.mu.Lock()
 	m := q.active[l.ID]
-	if m == nil || m.letGo != nil {
-		_, listed := q.known[l.ID]
-		if listed || m != nil {
+	if m == nil {
+		if _, listed := q.known[l.ID]; listed {
 			q.mu.Unlock()
-			return "try again"
+			return qmgr.Again
 		}
 		q.known[l.ID] = false // so that it is not begun meanwhile
 		q.mu.Unlock()
 		return q.dropNew(l)
 	}
+	if m.letGo != nil && m.letGo.Action == qmgr.Delete && l.Action != qmgr.Delete {
+		q.mu.Unlock()
+		return "it is about to be deleted"
+	}
 	m.letGo = l
 	w := make(chan string, 1)
-	m.waiters = append(m.waiters, w)
+	m.waiters = append(m.waiters, waiter{l.Action, w})
 	q.cancelLocked(m)
 	m.retryAt = time.Time{}
 	q.mu.Unlock()
@@ -222,10 +226,36 @@ func (q *manager) drop(l *qmgr.LetGo) string {
 	case text := <-w:
 		return text
 	case <-q.ctx.Done():
-		return "the queue manager is leaving"
-	case <-time.After(4 * time.Minute):
-		return "a delivery is still under way; it will be done when that ends"
+		return qmgr.Again
+	case <-time.After(q.set.letGoWait):
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		m.waiters = slices.DeleteFunc(m.waiters, func(o waiter) bool { return o.text == w })
+		select {
+		case text := <-w: // at the last moment
+			return text
+		default:
+			return qmgr.UnderWay
+		}
 	}
+}
+
+// letGoWait is how long postsuper waits for deliveries under way: longer than
+// one to a mailbox takes, shorter than anybody likes to wait for each of many.
+const letGoWait = time.Second
+
+// waiter is told when a message has been given up.
+type waiter struct {
+	action qmgr.Action
+	text   chan string
+}
+
+// trouble is the Text for an error.
+func trouble(err error) string {
+	if errors.Is(err, os.ErrNotExist) {
+		return qmgr.Again // it moved
+	}
+	return err.Error()
 }
 
 // dropNew disposes of a message that qmgr has not begun with, and may not begin
@@ -238,10 +268,10 @@ func (q *manager) dropNew(l *qmgr.LetGo) string {
 	case err != nil || where != queue.Incoming:
 		text = qmgr.NotActive
 	case q.spool.Locked(where, l.ID): // an earlier process began with it
-		text = "try again"
+		text = qmgr.Again
 	default:
 		if err = q.dispose(where, l); err != nil {
-			text = err.Error()
+			text = trouble(err)
 		}
 	}
 	q.forget(candidate{id: l.ID})

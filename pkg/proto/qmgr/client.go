@@ -266,7 +266,8 @@ func (c *Client) FlushSite(domain string) error { return c.result(TypeFlushSite,
 func (c *Client) FlushID(id string) error { return c.result(TypeFlushID, id) }
 
 // LetGo has qmgr give up an active message. The error is a *Refused with
-// NotActive if qmgr does not have it.
+// NotActive if qmgr does not have it, with UnderWay if that takes longer than a
+// second.
 func (c *Client) LetGo(a Action, id string) error {
 	var e wire.Encoder
 	(&LetGo{a, id}).Encode(&e)

@@ -39,8 +39,14 @@ const (
 	Expire         // return to the sender
 )
 
+// String is the log's word for what was done.
+func (a Action) String() string {
+	return [...]string{Delete: "removed", Hold: "placed on hold", Requeue: "requeued", Expire: "expired"}[a]
+}
+
 // LetGo asks qmgr to give a message up. Deliveries under way are awaited and
-// their outcomes recorded first.
+// their outcomes recorded first. The last request counts, but what is to be
+// deleted is deleted.
 type LetGo struct {
 	Action Action
 	ID     string
@@ -65,9 +71,12 @@ func DecodeLetGo(p []byte) (*LetGo, error) {
 	return l, nil
 }
 
-// NotActive is the Text of the Result of LetGo for a message that qmgr is not
-// working on: the caller may do as it likes.
-const NotActive = "not active"
+// Texts of the Result of LetGo. Others tell what is wrong.
+const (
+	NotActive = "not active"              // qmgr is not working on it: the caller may do as it likes
+	Again     = "try again"               // it is on its way to somewhere else
+	UnderWay  = "a delivery is under way" // it will be done when that ends
+)
 
 // Result answers the flush requests.
 type Result struct {
