@@ -283,10 +283,10 @@ func (s *session) etrn(args string) bool {
 }
 
 func (s *session) setRcpt(p *esmtp.Path) {
-	s.facts.HaveRcpt, s.facts.Rcpt, s.facts.RcptRouted = true, p.Addr, p.Routed()
+	s.facts.HaveRcpt, s.facts.Rcpt = true, p.Addr
 }
 
-func (s *session) clearRcpt() { s.facts.HaveRcpt, s.facts.Rcpt, s.facts.RcptRouted = false, "", false }
+func (s *session) clearRcpt() { s.facts.HaveRcpt, s.facts.Rcpt = false, "" }
 
 // resetMail forgets the transaction.
 func (s *session) resetMail() {
@@ -299,7 +299,7 @@ func (s *session) resetMail() {
 	}
 	s.tx = transaction{rcpts: rcpts}
 	f := &s.facts
-	f.HaveSender, f.Sender, f.SenderRouted, f.RcptCount, f.Size, f.QueueID, f.Instance, f.SASLSender = false, "", false, 0, 0, "", "", ""
+	f.HaveSender, f.Sender, f.RcptCount, f.Size, f.QueueID, f.Instance, f.SASLSender = false, "", 0, 0, "", "", ""
 	s.clearRcpt()
 	if len(s.pending) > 2 {
 		s.pending = s.pending[:2]

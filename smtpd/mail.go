@@ -81,7 +81,7 @@ func (s *session) mail(args string) bool {
 		return s.say(553, "5.6.7", "Must declare SMTPUTF8 to send unicode address")
 	}
 	f := &s.facts
-	f.HaveSender, f.Sender, f.SenderRouted = true, p.Addr, p.Routed()
+	f.HaveSender, f.Sender = true, p.Addr
 	if r := s.room(t.size); !r.IsZero() {
 		s.policyEvent("MAIL", restrict.Event{Verb: "reject", Text: r.String(), Fault: restrict.TableFault})
 		s.resetMail()
@@ -137,7 +137,7 @@ func (s *session) mailParam(t *transaction, list []esmtp.Param, i int) esmtp.Rep
 		t.utf8 = true
 	case "AUTH":
 		if !s.set.saslEnable && !s.srv.env.Stdio {
-			return fail(503, "5.5.4", "Error: authentication disabled")
+			break // of no meaning then, and taken all the same, as by Postfix
 		}
 		if twice {
 			return fail(503, "5.5.4", "Error: multiple AUTH= options")

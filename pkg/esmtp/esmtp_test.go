@@ -191,44 +191,43 @@ func TestParsePath(t *testing.T) {
 	for _, c := range []struct {
 		in, addr, domain, rest string
 		err                    error
-		routed                 bool
 	}{
-		{"<>", "", "", "", nil, false},
-		{"<a@b.c>", "a@b.c", "b.c", "", nil, false},
-		{"<a@b.c> SIZE=1", "a@b.c", "b.c", " SIZE=1", nil, false},
-		{"  <a@b.c>", "a@b.c", "b.c", "", nil, false},
-		{"a@b.c X=Y", "a@b.c", "b.c", " X=Y", nil, false},
-		{"<postmaster>", "postmaster", "", "", nil, false},
-		{"<@x,@y:a@b.c>", "a@b.c", "b.c", "", nil, false},
-		{`<"a b"@c>`, "a b@c", "c", "", nil, false},
-		{`<"a\"b"@c>`, `a"b@c`, "c", "", nil, false},
-		{`<"a@b"@c>`, "a@b@c", "c", "", nil, true},
-		{`<"a>b"@c>`, "a>b@c", "c", "", nil, false},
-		{"<a..b@c>", "a..b@c", "c", "", nil, false},
-		{"<a@b.c.>", "a@b.c", "b.c", "", nil, false},
-		{"<a@[192.0.2.1]>", "a@[192.0.2.1]", "[192.0.2.1]", "", nil, false},
-		{"<a@[IPv6:2001:db8::1]>", "a@[IPv6:2001:db8::1]", "[IPv6:2001:db8::1]", "", nil, false},
-		{"<a%b@c>", "a%b@c", "c", "", nil, true},
-		{"<a@b@c>", "a@b@c", "c", "", nil, true},
-		{"<\u00fc@b.c>", "\u00fc@b.c", "b.c", "", nil, false},
-		{"<a@b.c", "", "", "", ErrBadPath, false},
-		{"<a@b.c>x", "", "", "", ErrBadPath, false},
-		{"<a b@c>", "", "", "", ErrBadPath, false},
-		{"<a@b..c>", "", "", "", ErrBadPath, false},
-		{"<a@>", "", "", "", ErrBadPath, false},
-		{"<@b>", "", "", "", ErrBadPath, false},
-		{"<a@b\x00c>", "", "", "", ErrBadPath, false},
-		{"<a\x7f@b>", "", "", "", ErrBadPath, false},
-		{"<a@[1.2.3.4>", "", "", "", ErrBadPath, false},
-		{`<"a@b>`, "", "", "", ErrBadPath, false},
-		{"<a@\xff.c>", "", "", "", ErrBadPath, false},
-		{"<" + strings.Repeat("a", 300) + "@b>", "", "", "", ErrLongPath, false},
-		{"<a@" + strings.Repeat("b", 64) + ".c>", "", "", "", ErrLongPath, false},
-		{"", "", "", "", ErrNoPath, false},
+		{"<>", "", "", "", nil},
+		{"<a@b.c>", "a@b.c", "b.c", "", nil},
+		{"<a@b.c> SIZE=1", "a@b.c", "b.c", " SIZE=1", nil},
+		{"  <a@b.c>", "a@b.c", "b.c", "", nil},
+		{"a@b.c X=Y", "a@b.c", "b.c", " X=Y", nil},
+		{"<postmaster>", "postmaster", "", "", nil},
+		{"<@x,@y:a@b.c>", "a@b.c", "b.c", "", nil},
+		{`<"a b"@c>`, "a b@c", "c", "", nil},
+		{`<"a\"b"@c>`, `a"b@c`, "c", "", nil},
+		{`<"a@b"@c>`, "a@b@c", "c", "", nil},
+		{`<"a>b"@c>`, "a>b@c", "c", "", nil},
+		{"<a..b@c>", "a..b@c", "c", "", nil},
+		{"<a@b.c.>", "a@b.c", "b.c", "", nil},
+		{"<a@[192.0.2.1]>", "a@[192.0.2.1]", "[192.0.2.1]", "", nil},
+		{"<a@[IPv6:2001:db8::1]>", "a@[IPv6:2001:db8::1]", "[IPv6:2001:db8::1]", "", nil},
+		{"<a%b@c>", "a%b@c", "c", "", nil},
+		{"<a@b@c>", "a@b@c", "c", "", nil},
+		{"<\u00fc@b.c>", "\u00fc@b.c", "b.c", "", nil},
+		{"<a@b.c", "", "", "", ErrBadPath},
+		{"<a@b.c>x", "", "", "", ErrBadPath},
+		{"<a b@c>", "", "", "", ErrBadPath},
+		{"<a@b..c>", "", "", "", ErrBadPath},
+		{"<a@>", "", "", "", ErrBadPath},
+		{"<@b>", "", "", "", ErrBadPath},
+		{"<a@b\x00c>", "", "", "", ErrBadPath},
+		{"<a\x7f@b>", "", "", "", ErrBadPath},
+		{"<a@[1.2.3.4>", "", "", "", ErrBadPath},
+		{`<"a@b>`, "", "", "", ErrBadPath},
+		{"<a@\xff.c>", "", "", "", ErrBadPath},
+		{"<" + strings.Repeat("a", 300) + "@b>", "", "", "", ErrLongPath},
+		{"<a@" + strings.Repeat("b", 64) + ".c>", "", "", "", ErrLongPath},
+		{"", "", "", "", ErrNoPath},
 	} {
 		p, rest, err := ParsePath(c.in, false)
-		if err != c.err || err == nil && (p.Addr != c.addr || p.Domain != c.domain || rest != c.rest || p.Routed() != c.routed) {
-			t.Errorf("%q: %+v, rest %q, routed %v, %v", c.in, p, rest, p.Routed(), err)
+		if err != c.err || err == nil && (p.Addr != c.addr || p.Domain != c.domain || rest != c.rest) {
+			t.Errorf("%q: %+v, rest %q, %v", c.in, p, rest, err)
 		}
 	}
 	for _, in := range []string{"a@b.c", " <a@b.c>"} {

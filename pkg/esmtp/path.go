@@ -32,11 +32,6 @@ type Path struct {
 	UTF8   bool   // holds non-ASCII bytes (valid UTF-8)
 }
 
-// Routed tells whether the sender asked for a path of its own, by a local part
-// with routing characters. A source route is none: it is ignored (RFC 5321,
-// appendix C).
-func (p *Path) Routed() bool { return strings.ContainsAny(p.Local, "@%!") }
-
 // ParsePath reads the path at the start of s, which is the rest of a command
 // line behind "FROM:" or "TO:", and returns what follows it. strict demands
 // exactly "<path>" (strict_rfc821_envelopes); otherwise blanks before it and

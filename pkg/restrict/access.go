@@ -112,17 +112,17 @@ func checkSender(r *run, n *node) verdict {
 		}
 		return r.exact(n, r.p.nullKey, "", "Sender address")
 	}
-	return r.mailAccess(n, r.Facts.Sender, r.Facts.SenderRouted, "Sender address")
+	return r.mailAccess(n, r.Facts.Sender, "Sender address")
 }
 
 func checkRecipient(r *run, n *node) verdict {
 	if !r.Facts.HaveRcpt {
 		return dunno
 	}
-	return r.mailAccess(n, r.Facts.Rcpt, r.Facts.RcptRouted, "Recipient address")
+	return r.mailAccess(n, r.Facts.Rcpt, "Recipient address")
 }
 
-func (r *run) mailAccess(n *node, addr string, routed bool, class string) verdict {
+func (r *run) mailAccess(n *node, addr, class string) verdict {
 	o := r.p.deps.Router.AddressOptions()
 	o.Keys = r.accessKeys()
 	item := r.p.quote(addr)
@@ -134,10 +134,17 @@ func (r *run) mailAccess(n *node, addr string, routed bool, class string) verdic
 		return dunno
 	}
 	res := r.action(n, v, item, class)
-	if res == permit && routed && !r.Effects.Discard {
+	if res != permit || r.Effects.Discard {
+		return res
+	}
+	rt, err := r.resolve(addr)
+	if err != nil {
+		return r.lookupFailure(item, err)
+	}
+	if rt.Routed {
 		return dunno // too suspicious for an OK
 	}
-	return res
+	return permit
 }
 
 // checkServers looks the MX, NS or address hosts of a name up.

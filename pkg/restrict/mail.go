@@ -39,7 +39,7 @@ func (r *run) authDestination() (bool, error) {
 	if !strings.Contains(rt.Recipient, "@") && rt.Recipient != "" {
 		return true, nil // a bare local part that nothing was appended to
 	}
-	if (f.RcptRouted || rt.Routed) && !r.p.allowUntrusted {
+	if rt.Routed && !r.p.allowUntrusted {
 		return false, nil
 	}
 	return rt.Class != route.Default, nil
@@ -309,7 +309,7 @@ func permitMXBackup(r *run, _ *node) verdict {
 		return permit
 	}
 	domain := mailDomain(r.rewrite(r.Facts.Rcpt))
-	if r.Facts.RcptRouted || domain == "" || domain[0] == '[' {
+	if rt, err := r.resolve(r.Facts.Rcpt); err != nil || rt.Routed || domain == "" || domain[0] == '[' {
 		return dunno
 	}
 	d := r.p.deps.DNS

@@ -25,28 +25,26 @@ import (
 type Facts struct {
 	Stage string // CONNECT, HELO, EHLO, MAIL, RCPT, DATA, END-OF-MESSAGE, VRFY, ETRN: protocol_state
 
-	ClientName   string // verified name or "unknown"
-	NameTemp     bool   // the name is unknown because of temporary DNS trouble
-	ReverseName  string // PTR name, unverified, or "unknown"
-	ReverseTemp  bool
-	ClientAddr   string // without brackets; "" when stand-alone
-	ClientPort   string
-	ServerAddr   string
-	ServerPort   string
-	Protocol     string // SMTP, ESMTP
-	Helo         string // "" before HELO
-	HaveSender   bool
-	Sender       string
-	SenderRouted bool
-	HaveRcpt     bool
-	Rcpt         string
-	RcptRouted   bool // source route or routing characters
-	RcptCount    int  // recipients accepted so far
-	Size         int64
-	QueueID      string
-	Instance     string // of the transaction, for policy servers
-	Etrn         string
-	UnauthPipe   bool // input was there before the client may have known our reply
+	ClientName  string // verified name or "unknown"
+	NameTemp    bool   // the name is unknown because of temporary DNS trouble
+	ReverseName string // PTR name, unverified, or "unknown"
+	ReverseTemp bool
+	ClientAddr  string // without brackets; "" when stand-alone
+	ClientPort  string
+	ServerAddr  string
+	ServerPort  string
+	Protocol    string // SMTP, ESMTP
+	Helo        string // "" before HELO
+	HaveSender  bool
+	Sender      string
+	HaveRcpt    bool
+	Rcpt        string
+	RcptCount   int // recipients accepted so far
+	Size        int64
+	QueueID     string
+	Instance    string // of the transaction, for policy servers
+	Etrn        string
+	UnauthPipe  bool // input was there before the client may have known our reply
 
 	SASLMethod, SASLUser, SASLSender string
 
