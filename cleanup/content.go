@@ -251,7 +251,7 @@ func fromValue(addr, name, charset string, obsolete bool) string {
 		return addr
 	}
 	if obsolete {
-		return addr + " (" + comment(name) + ")"
+		return addr + " (" + header.Comment(name) + ")"
 	}
 	plain, special := true, false
 	for i := 0; i < len(name); i++ {

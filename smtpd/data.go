@@ -10,8 +10,11 @@ import (
 	"sync"
 	"time"
 
+	"posthaste/pkg/address"
 	"posthaste/pkg/envelope"
 	"posthaste/pkg/esmtp"
+	"posthaste/pkg/header"
+	"posthaste/pkg/params"
 	"posthaste/pkg/proto/cleanup"
 	"posthaste/pkg/restrict"
 )
@@ -144,9 +147,25 @@ func (c *content) open() {
 // target opens the way into the queue.
 func (s *session) target(b *cleanup.Begin) (sink, error) {
 	if s.srv.env.Stdio {
-		return startDrop(s.srv.env.Config, &b.Message, func(id string) { s.tx.id = id })
+		return startDrop(s.srv.env.Config, &b.Message, s.trace(&b.Message), func(id string) {
+			s.tx.id = id
+			s.logReceived()
+		})
 	}
 	return s.srv.cleanup.Begin(b)
+}
+
+// trace is the header that a stand-alone session puts on a message, which cleanup
+// does otherwise. The queue ID is not known yet.
+func (s *session) trace(m *envelope.Message) []byte {
+	r := header.Received{
+		Helo: m.Client.Helo, Name: m.Client.Name, Address: m.Client.Address, By: s.set.hostname, MailName: params.MailName.In(s.srv.env.Config),
+		With: header.With(m.Client.Protocol, m.SMTPUTF8, false, false), Date: m.Arrival.Local(),
+	}
+	if len(s.tx.rcpts) == 1 {
+		r.For = address.Quote(s.tx.rcpts[0].Address)
+	}
+	return r.Append(nil)
 }
 
 // broken handles trouble with cleanup.

@@ -26,16 +26,17 @@ type sink interface {
 // drop hands a message of a stand-alone session (sendmail -bs) to postdrop(1),
 // which works without rights of its own and while the mail system is down.
 type drop struct {
-	w    *postdrop.Writer
-	in   *os.File
-	out  *os.File
-	proc *os.Process
-	took func(id string)
+	w     *postdrop.Writer
+	trace []byte // still to be written
+	in    *os.File
+	out   *os.File
+	proc  *os.Process
+	took  func(id string)
 }
 
-// startDrop runs postdrop; took is told the name under which the message
-// waits.
-func startDrop(cfg *config.Config, m *envelope.Message, took func(id string)) (*drop, error) {
+// startDrop runs postdrop and starts a message with the given header; took is
+// told the name under which it waits.
+func startDrop(cfg *config.Config, m *envelope.Message, trace []byte, took func(id string)) (*drop, error) {
 	path := filepath.Join(params.CommandDirectory.In(cfg), "postdrop")
 	argv := []string{path, "-r"}
 	if cfg.Dir() != config.DefaultDir {
@@ -60,15 +61,26 @@ func startDrop(cfg *config.Config, m *envelope.Message, took func(id string)) (*
 	}
 	local := *m
 	local.ID, local.Origin, local.Client = "", "pickup", envelope.Client{}
-	return &drop{w: postdrop.NewWriter(in, &local), in: in, out: out, proc: p, took: took}, nil
+	return &drop{w: postdrop.NewWriter(in, &local), trace: trace, in: in, out: out, proc: p, took: took}, nil
 }
 
 func (d *drop) Recipient(r *envelope.Recipient) error { return d.w.Recipient(r) }
-func (d *drop) Write(p []byte) (int, error)           { return d.w.Write(p) }
+
+func (d *drop) Write(p []byte) (int, error) {
+	d.begin()
+	return d.w.Write(p)
+}
+
+// begin writes the header, which follows the recipients.
+func (d *drop) begin() {
+	d.w.Write(d.trace) // an error shows at the end
+	d.trace = nil
+}
 
 // End completes the message. postdrop says on standard error why it refuses
 // one, and in its exit status that it does.
 func (d *drop) End() (*cleanup.Result, error) {
+	d.begin()
 	d.w.End() // an error shows in the exit status
 	st, id, err := d.wait()
 	if err != nil {

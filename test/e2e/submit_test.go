@@ -46,7 +46,15 @@ func TestSendmail(t *testing.T) {
 	if !regexp.MustCompile(`(?s)^220 .*\r\n250 2\.1\.0 .*354 .*250 2\.0\.0 .*221 2\.0\.0 `).MatchString(out) {
 		t.Errorf("-bs:\n%s", out)
 	}
-	s.WaitMail("bob", 5)
+	m = s.WaitMail("bob", 5)[4]
+	trace := regexp.MustCompile(`(?m)^Received: by mail\.example\.test \(Posthaste, from userid \d+\)\n\tid \S+; .*\n` +
+		`Received: from here \(localhost \[127\.0\.0\.1\]\)\n\tby mail\.example\.test \(Posthaste\) with ESMTP\n\tfor <bob@example\.test>; .*\nSubject: bs\n`)
+	if !trace.MatchString(m) || body(m) != "x\n" {
+		t.Errorf("-bs:\n%s", m)
+	}
+	if log := s.Log(); !regexp.MustCompile(`smtpd\[\d+\]: \w+: client=localhost\[127\.0\.0\.1\]`).MatchString(log) {
+		t.Errorf("no client in the log:\n%s", log)
+	}
 	for _, args := range [][]string{{}, {"-B", "9BIT", "bob@example.test"}, {"-Q"}, {"-q", "bob@example.test"}} {
 		if out, err := s.TryInput("Subject: x\n\ny\n", "sendmail", args...); exit(err) != 75 {
 			t.Errorf("sendmail %v: %v, want exit status 75\n%s", args, err, out)
