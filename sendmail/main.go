@@ -29,8 +29,9 @@
 //	-F NAME           full name of the sender, for a missing From: header
 //	-f, -r ADDRESS    envelope sender; "" and "<>" are the null sender
 //	-G                gateway submission: headers are not completed
-//	-h N, -L TAG, -m, -n, -o7, -o8, -om, -oX..., -U, -X FILE  ignored
+//	-h N, -L TAG, -m, -n, -o7, -o8, -om, -oX..., -U  ignored
 //	-i, -oi           a line with only a dot is text
+//	-n, -X FILE       (no aliases, log of the dialogue) are refused, as by Postfix
 //	-N DSN            never, or a list of success, failure, delay; other values
 //	                  are reported and ignored, and so they are with -R
 //	-O OPTION=VALUE   smtputf8=yes and requiretls=yes count; others are ignored

@@ -141,7 +141,7 @@ func (o *options) check() error {
 
 func (o *options) letter(c byte, v string) error {
 	switch c {
-	case 'A', 'L', 'Q', 'U', 'c', 'e', 'h', 'm', 'n', 'p', 's', 'x':
+	case 'A', 'L', 'Q', 'U', 'c', 'e', 'h', 'm', 'p', 's', 'x':
 	case 'B':
 		if v = strings.ToUpper(v); v != "7BIT" && v != "8BITMIME" {
 			return fmt.Errorf("-B option needs 7BIT or 8BITMIME")
@@ -180,6 +180,9 @@ func (o *options) letter(c byte, v string) error {
 		if strings.HasPrefix(v, "V") {
 			return fmt.Errorf("-XV: variable envelope return paths are not supported")
 		}
+		return fmt.Errorf("-X option not supported")
+	case 'n':
+		return fmt.Errorf("-n option not supported")
 	case 'b':
 		return o.setMode(v)
 	case 'f', 'r':
