@@ -17,6 +17,7 @@
 package durable
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -144,7 +145,9 @@ func (c *Committer) CommitFD(fd, dir int, name string) error {
 	n := c.inFlight.Add(1)
 	defer c.inFlight.Add(-1)
 	if c.group.Load() && (n > FsyncWaiters || !c.due()) {
-		return c.shared()
+		if err := c.shared(); err != errAlone {
+			return err
+		}
 	}
 	c.slots <- struct{}{}
 	defer func() { <-c.slots }()
@@ -192,11 +195,23 @@ func (c *Committer) due() bool {
 	return true
 }
 
+// errAlone: a shared sync would tell nothing, each must sync its own file.
+var errAlone = errors.New("no shared sync any more")
+
 // shared joins the batch that the next syncfs covers. The caller's data was
 // written before it joined, and a batch is closed before its syncfs starts, so
 // that the sync covers every member.
+//
+// The kernel reports a failed write-back once per descriptor. A file whose pages
+// were lost during one syncfs, but whose owner belongs to the next batch, would get
+// no error from that one's, but does get one from fsync of its own descriptor.
+// So there is no other syncfs after one that failed.
 func (c *Committer) shared() error {
 	c.mu.Lock()
+	if !c.group.Load() {
+		c.mu.Unlock()
+		return errAlone
+	}
 	if b := c.next; b != nil {
 		if b.members++; b.members == c.pace.Crowd {
 			close(b.full)
@@ -211,7 +226,14 @@ func (c *Committer) shared() error {
 	for c.running {
 		c.idle.Wait()
 	}
-	c.next, c.running = nil, true
+	c.next = nil
+	if !c.group.Load() {
+		c.mu.Unlock()
+		b.err = errAlone
+		close(b.done)
+		return errAlone
+	}
+	c.running = true
 	if c.pace.Interval > 0 {
 		c.last = time.Now()
 	}
@@ -219,15 +241,12 @@ func (c *Committer) shared() error {
 
 	c.groups.Add(1)
 	b.err = Wrap("syncfs", c.path, c.ops.Syncfs(c.root))
-	if b.err != nil {
-		// The kernel reports a failed write-back once per descriptor. A file
-		// whose pages were lost but whose owner joins a later batch would get no
-		// error from syncfs, but does get one from fsync of its own descriptor.
-		c.group.Store(false)
-	}
 
 	c.mu.Lock()
 	c.running = false
+	if b.err != nil {
+		c.group.Store(false)
+	}
 	c.mu.Unlock()
 	c.idle.Signal()
 	close(b.done)

@@ -206,6 +206,57 @@ func TestBatchError(t *testing.T) {
 	wg.Wait()
 }
 
+// TestLostInAnothersSync: pages that a failing syncfs could not write belong to a
+// file whose owner waits for the next one, which would say nothing of them.
+func TestLostInAnothersSync(t *testing.T) {
+	const lost = 7 // descriptor
+	started, release := make(chan struct{}), make(chan struct{})
+	var syncfss, fsyncs atomic.Int32
+	c := open(t, "yes", &Ops{
+		Syncfs: func(int) error {
+			if syncfss.Add(1) > 1 {
+				return nil
+			}
+			close(started)
+			<-release
+			return unix.EIO
+		},
+		Fsync: func(fd int) error {
+			fsyncs.Add(1)
+			if fd == lost {
+				return unix.EIO
+			}
+			return nil
+		},
+	})
+	c.inFlight.Add(1) // nobody is alone
+	var wg sync.WaitGroup
+	commit := func(fd int, bad bool) {
+		wg.Go(func() {
+			if err := c.CommitFD(fd, -1, "x"); (err != nil) != bad || bad && !errors.Is(err, ErrIO) {
+				t.Errorf("file %d: %v", fd, err)
+			}
+		})
+	}
+	commit(1, true)
+	<-started
+	for fd := 2; fd < 12; fd++ {
+		commit(fd, fd == lost)
+	}
+	for members := 0; members < 10; runtime.Gosched() {
+		c.mu.Lock()
+		if c.next != nil {
+			members = c.next.members
+		}
+		c.mu.Unlock()
+	}
+	close(release)
+	wg.Wait()
+	if s, f := syncfss.Load(), fsyncs.Load(); s != 1 || f != 10 {
+		t.Errorf("%d syncfs and %d fsync, want 1 and 10", s, f)
+	}
+}
+
 func TestModes(t *testing.T) {
 	d := &disk{}
 	c := open(t, "no", d.ops())
