@@ -145,20 +145,35 @@ func (c *Committer) CommitFD(fd, dir int, name string) error {
 	n := c.inFlight.Add(1)
 	defer c.inFlight.Add(-1)
 	if c.group.Load() && (n > FsyncWaiters || !c.due()) {
-		if err := c.shared(); err != errAlone {
+		if err := c.shared(fd); err != errAlone {
 			return err
 		}
 	}
 	c.slots <- struct{}{}
 	defer func() { <-c.slots }()
 	c.syncs.Add(1)
-	if err := c.ops.Fsync(fd); err != nil {
+	err := c.ops.Fsync(fd)
+	if err == nil {
+		err = c.alive(fd)
+	}
+	if err != nil {
 		return Wrap("fsync", name, err)
 	}
 	if dir >= 0 && c.syncDir {
 		return Wrap("fsync directory of", name, c.ops.Fsync(dir))
 	}
 	return nil
+}
+
+// alive tells whether a sync that succeeded did so. When the journal has failed, in
+// somebody else's sync or by itself, ext4 and xfs may find nothing left to do for a
+// sync of what should have been in it, which then succeeds; on ext4 that goes on
+// until the next change to the file system is refused.
+func (c *Committer) alive(fd int) error {
+	if !c.fs.Local() {
+		return nil // somebody else's disk, and a question over the network
+	}
+	return c.ops.Alive(fd)
 }
 
 // gather waits for others to join b. c.mu is held, but not while it waits.
@@ -206,7 +221,7 @@ var errAlone = errors.New("no shared sync any more")
 // were lost during one syncfs, but whose owner belongs to the next batch, would get
 // no error from that one's, but does get one from fsync of its own descriptor.
 // So there is no other syncfs after one that failed.
-func (c *Committer) shared() error {
+func (c *Committer) shared(fd int) error {
 	c.mu.Lock()
 	if !c.group.Load() {
 		c.mu.Unlock()
@@ -240,7 +255,11 @@ func (c *Committer) shared() error {
 	c.mu.Unlock()
 
 	c.groups.Add(1)
-	b.err = Wrap("syncfs", c.path, c.ops.Syncfs(c.root))
+	b.err = c.ops.Syncfs(c.root)
+	if b.err == nil {
+		b.err = c.alive(fd)
+	}
+	b.err = Wrap("syncfs", c.path, b.err)
 
 	c.mu.Lock()
 	c.running = false

@@ -185,7 +185,7 @@ func TestBatchError(t *testing.T) {
 	}})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := c.shared(); err != nil {
+		if err := c.shared(1); err != nil {
 			t.Errorf("first batch: %v", err)
 		}
 	})
@@ -194,7 +194,7 @@ func TestBatchError(t *testing.T) {
 	for range 10 {
 		wg.Go(func() {
 			in.Add(1)
-			if err := c.shared(); !errors.Is(err, ErrNoSpace) {
+			if err := c.shared(1); !errors.Is(err, ErrNoSpace) {
 				t.Errorf("member of the second batch: %v", err)
 			}
 		})
@@ -204,6 +204,37 @@ func TestBatchError(t *testing.T) {
 	}
 	close(release)
 	wg.Wait()
+}
+
+// TestDeadJournal: a sync that found nothing to do, on a file system that has
+// given up, has failed.
+func TestDeadJournal(t *testing.T) {
+	d := &disk{}
+	ops := d.ops()
+	ops.Alive = func(int) error { return unix.EROFS }
+	c := open(t, "yes", ops)
+	for fs, dead := range map[string]bool{"ext4": true, "xfs": true, "nfs4": false} {
+		c.fs.Type = fs
+		if err := c.CommitFD(1, -1, "x"); errors.Is(err, ErrIO) != dead {
+			t.Errorf("alone on %s: %v", fs, err)
+		}
+	}
+	c.fs.Type = "ext4"
+	if err := c.shared(1); !errors.Is(err, ErrIO) {
+		t.Errorf("for many: %v", err)
+	}
+	if c.group.Load() {
+		t.Error("syncfs is still used")
+	}
+	// Here it is alive, whatever it is.
+	f, err := os.Create(filepath.Join(t.TempDir(), "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := Real().Alive(int(f.Fd())); err != nil {
+		t.Errorf("this disk is dead: %v", err)
+	}
 }
 
 // TestLostInAnothersSync: pages that a failing syncfs could not write belong to a

@@ -3,6 +3,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,7 @@ type Ops struct {
 	Pwrite func(fd int, p []byte, off int64) (int, error)
 	Fsync  func(fd int) error
 	Syncfs func(fd int) error
+	Alive  func(fd int) error // an error if the file system has given up
 	Close  func(fd int) error
 	Rename func(from, to string) error
 	Unlink func(name string) error
@@ -38,6 +40,7 @@ func Real() *Ops {
 		},
 		Fsync:  func(fd int) error { return unix.Fsync(fd) },
 		Syncfs: func(fd int) error { return unix.Syncfs(fd) },
+		Alive:  alive,
 		Close:  func(fd int) error { return unix.Close(fd) },
 		Rename: func(from, to string) error { return unix.Rename(from, to) },
 		Unlink: func(name string) error { return unix.Unlink(name) },
@@ -67,6 +70,9 @@ func (o *Ops) Fill() *Ops {
 	if n.Syncfs == nil {
 		n.Syncfs = r.Syncfs
 	}
+	if n.Alive == nil {
+		n.Alive = r.Alive
+	}
 	if n.Close == nil {
 		n.Close = r.Close
 	}
@@ -86,6 +92,26 @@ func retry(f func() (int, error)) (int, error) {
 			return n, err
 		}
 	}
+}
+
+// Sync is f.Sync, with an error also where the file system has given up and a sync
+// finds nothing left to do.
+func Sync(f *os.File) error {
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return Wrap("sync", f.Name(), alive(int(f.Fd())))
+}
+
+// alive asks the file system to begin a change, of which nothing comes: an
+// attribute is removed that does not exist. Other answers than those of a file
+// system that has stopped mean nothing here.
+func alive(fd int) error {
+	switch err := unix.Fremovexattr(fd, "user.posthaste.none"); err {
+	case unix.EROFS, unix.EIO, unix.ESHUTDOWN, unix.EUCLEAN:
+		return err
+	}
+	return nil
 }
 
 // WriteAll writes the whole of p at the descriptor's offset.

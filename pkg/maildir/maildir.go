@@ -436,21 +436,29 @@ func (s *Store) findRead(m *Message) (*Result, error) {
 	}
 }
 
-// confirm makes an earlier copy durable, which its attempt may not have done.
+// confirm makes an earlier copy, which is the same, durable. Its attempt may have
+// failed to do so: then the copy may be in the page cache alone, where it counts
+// as clean, and to sync it would mean nothing. So it is written once more.
 func (s *Store) confirm(m *Message, path string) (*Result, error) {
-	f, err := os.Open(path)
+	fd, err := open(path, unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, cannot("open earlier copy "+path, err)
 	}
-	defer f.Close()
-	if err := s.commit(int(f.Fd()), m.Dir, filepath.Base(filepath.Dir(path))); err != nil {
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, cannot("open earlier copy "+path, err)
+	}
+	size, _, err := write(fdWriter(fd), m)
+	if err != nil {
+		return nil, cannot("error writing message", err)
+	}
+	// The time of arrival stays, for readers; it does no harm if that fails.
+	unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+	if err := s.commit(fd, m.Dir, filepath.Base(filepath.Dir(path))); err != nil {
 		return nil, cannot("sync maildir file "+path, err)
 	}
-	st, err := f.Stat()
-	if err != nil {
-		return nil, cannot("open earlier copy "+path, err)
-	}
-	return &Result{Path: path, Size: st.Size(), Repeated: true}, nil
+	return &Result{Path: path, Size: size, Repeated: true}, nil
 }
 
 // same tells whether the file holds exactly what would be written for m.

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"posthaste/pkg/dsncode"
 	"posthaste/pkg/durable"
 )
@@ -132,6 +134,52 @@ func TestMoved(t *testing.T) {
 	}
 	if l, _ := filepath.Glob(dir + "/*/*"); len(l) != 2 {
 		t.Errorf("files: %v", l)
+	}
+}
+
+// TestRepeatIsWritten: an earlier copy may be in the page cache alone, after a sync
+// that failed; it counts when it has been written once more, where it is by now.
+func TestRepeatIsWritten(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "m")
+	var s Store
+	for i, body := range []string{"one\r\n", strings.Repeat("0123456789\r\n", 50000)} {
+		m := message(dir, body, uint32(i))
+		r, err := s.Deliver(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{r.Path, filepath.Join(dir, "cur", filepath.Base(r.Path)+":2,S")} {
+			if path != r.Path {
+				if err := os.Rename(r.Path, path); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, _ := os.ReadFile(path)
+			watch, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+			if err != nil {
+				t.Skipf("SKIPPED: no inotify: %v", err)
+			}
+			if _, err := unix.InotifyAddWatch(watch, path, unix.IN_MODIFY); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := s.Deliver(m); err != nil || !r.Repeated || r.Path != path || r.Size != int64(len(want)) {
+				t.Errorf("again: %+v, %v", r, err)
+			}
+			if n, _ := unix.Read(watch, make([]byte, 4096)); n <= 0 {
+				t.Errorf("%s was not written", path)
+			}
+			unix.Close(watch)
+			if got, _ := os.ReadFile(path); string(got) != string(want) {
+				t.Errorf("%s has %d bytes, want the same %d", path, len(got), len(want))
+			}
+			if after, err := os.Stat(path); err != nil || !after.ModTime().Equal(before.ModTime()) {
+				t.Errorf("%s: the time of arrival changed: %v", path, err)
+			}
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"posthaste/pkg/dsncode"
+	"posthaste/pkg/durable"
 	"posthaste/pkg/filelock"
 	"posthaste/pkg/mailcopy"
 )
@@ -227,7 +228,7 @@ func (f *File) Append(ctx context.Context, m *Message) error {
 		// The entry of a new file; an unreadable directory is left to the file system's journal.
 		if d, err := os.Open(filepath.Dir(t.Path)); err == nil {
 			defer d.Close()
-			if err := d.Sync(); err != nil {
+			if err := durable.Sync(d); err != nil {
 				return t.wrap(err)
 			}
 		}
@@ -266,7 +267,7 @@ func (f *File) append(ctx context.Context, m *Message) error {
 	}
 	_, err := mailcopy.Copy(w, m.Content, head, m.Flags, "\n")
 	if err == nil {
-		err = f.Sync()
+		err = durable.Sync(f.File)
 	}
 	if err != nil {
 		if terr := f.Truncate(old); terr != nil {

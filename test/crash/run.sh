@@ -1,8 +1,8 @@
 #!/bin/bash
-# What "make crash" runs: first the kill test, then the power-cut enumeration
-# on each journaled file system that this machine can make. Both print their
-# numbers; the exit status is 0 if all held.
-# usage: [CRASH_FLAGS="-n 2000"] [POWER_FLAGS="-n 60"] [POWER_FS="ext4 xfs btrfs"] run.sh
+# What "make crash" runs: first the kill test, then, on each journaled file
+# system that this machine can make, the power-cut enumeration and disks that fail
+# in several ways. All print their numbers; the exit status is 0 if all held.
+# usage: [CRASH_FLAGS="-n 2000"] [POWER_FLAGS="-n 60"] [DEATH_FLAGS="-deaths 10"] [POWER_FS="ext4 xfs btrfs"] run.sh
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 GO=$(command -v go || echo /usr/local/go/bin/go)
@@ -11,7 +11,7 @@ mkdir -p bin/test
 failed=0
 echo "== kill test"
 bin/test/crash ${CRASH_FLAGS:-} || failed=1
-echo "== power cuts"
+echo "== power cuts and dying disks"
 if [ "$(id -u)" != 0 ] || [ ! -c /dev/fuse ] || [ ! -c /dev/loop-control ]; then
   echo "SKIPPED: needs root, /dev/fuse and loop devices"
   exit $failed
@@ -24,5 +24,6 @@ for fs in ${POWER_FS:-ext4 xfs btrfs}; do
   command -v "mkfs.$fs" > /dev/null || { echo "SKIPPED: $fs: no mkfs.$fs"; continue; }
   grep -qw "$fs" /proc/filesystems || { echo "SKIPPED: the kernel has no $fs"; continue; }
   bin/test/power -fs "$fs" ${POWER_FLAGS:-} || failed=1
+  bin/test/power -fs "$fs" -n 8000 -deaths 2 ${DEATH_FLAGS:-} || failed=1
 done
 exit $failed

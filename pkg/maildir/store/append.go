@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"posthaste/pkg/durable"
 	"posthaste/pkg/mailbox"
 	"posthaste/pkg/maildir"
 	"posthaste/pkg/maildir/index"
@@ -204,7 +205,7 @@ func (a *appender) finish() error {
 	i.add.tmp, i.add.bytes, i.add.uid = i.path, physical, i.info.UID
 	i.add.m = mailbox.Message{Flags: i.info.Flags, Keywords: i.info.Keywords, Size: i.size, Date: date.Unix(), SaveDate: time.Now().Unix(), EmailID: id}
 	if len(a.items) > keptOpen {
-		return i.file.Sync()
+		return durable.Sync(i.file)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"posthaste/pkg/durable"
 	"posthaste/pkg/mailbox"
 	"posthaste/pkg/maildir"
 	"posthaste/pkg/maildir/index"
@@ -143,7 +144,7 @@ func syncDir(dir string) error {
 		return err
 	}
 	defer d.Close()
-	return d.Sync()
+	return durable.Sync(d)
 }
 
 // link makes to another name of from; where that is not possible, a copy.
@@ -176,7 +177,7 @@ func duplicate(from, to string) error {
 	}
 	_, err = io.Copy(out, in)
 	if err == nil {
-		err = out.Sync()
+		err = durable.Sync(out)
 	}
 	if cerr := out.Close(); err == nil {
 		err = cerr

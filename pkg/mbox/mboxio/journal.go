@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"posthaste/pkg/durable"
 )
 
 // A journal holds what the end of an mbox file is about to be: a header of one
@@ -180,7 +182,7 @@ func (t *Tx) seal() error {
 		_, err = t.j.WriteAt(t.h.encode(t.crc, crc32.Checksum(sums, castagnoli)), 0)
 	}
 	if err == nil {
-		err = t.j.Sync()
+		err = durable.Sync(t.j)
 	}
 	return err
 }
@@ -227,7 +229,7 @@ func apply(path string, file, j *os.File, h *header, redo bool) error {
 			return err
 		}
 	}
-	if err := file.Sync(); err != nil {
+	if err := durable.Sync(file); err != nil {
 		return err
 	}
 	if err := reached("sync"); err != nil {
@@ -297,7 +299,7 @@ func Recover(journal string, file *os.File) error {
 	case !state.known:
 		return rescue(journal, file, j, &h, st.Size)
 	case state.complete:
-		if err := file.Sync(); err != nil {
+		if err := durable.Sync(file); err != nil {
 			return err
 		}
 		return os.Remove(journal)
@@ -471,5 +473,5 @@ func syncDir(dir string) error {
 		return err
 	}
 	defer d.Close()
-	return d.Sync()
+	return durable.Sync(d)
 }

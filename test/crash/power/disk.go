@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand"
 	"os"
 	"strconv"
 	"sync"
@@ -33,12 +34,16 @@ type recorder struct {
 	mu   sync.Mutex
 	disk []byte
 	log  []entry
+
+	forget bool     // nothing is recorded
+	ill    *illness // what fails
+	rng    *rand.Rand
 }
 
 // mark notes that something happened, after all writes that the disk has seen.
 func (r *recorder) mark(text string) {
 	r.mu.Lock()
-	r.log = append(r.log, entry{kind: mark, data: []byte(text)})
+	r.note(entry{kind: mark, data: []byte(text)})
 	r.mu.Unlock()
 }
 
@@ -59,6 +64,9 @@ func (r *recorder) Open(ctx context.Context, fl uint32) (fs.FileHandle, uint32, 
 func (r *recorder) Read(ctx context.Context, f fs.FileHandle, b []byte, off int64) (fuse.ReadResult, syscall.Errno) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.fails(read, nil) {
+		return nil, syscall.EIO
+	}
 	if off >= int64(len(r.disk)) {
 		return fuse.ReadResultData(nil), 0
 	}
@@ -71,16 +79,24 @@ func (r *recorder) Write(ctx context.Context, f fs.FileHandle, b []byte, off int
 	if off+int64(len(b)) > int64(len(r.disk)) {
 		return 0, syscall.ENOSPC
 	}
+	if r.fails(write, b) {
+		return 0, syscall.EIO
+	}
 	copy(r.disk[off:], b)
-	r.log = append(r.log, entry{write, off, append([]byte(nil), b...)})
+	if !r.forget {
+		r.log = append(r.log, entry{write, off, append([]byte(nil), b...)})
+	}
 	return uint32(len(b)), 0
 }
 
 // Fsync is how the loop device passes a flush on.
 func (r *recorder) Fsync(ctx context.Context, f fs.FileHandle, flags uint32) syscall.Errno {
 	r.mu.Lock()
-	r.log = append(r.log, entry{kind: flush})
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	if r.fails(flush, nil) {
+		return syscall.EIO
+	}
+	r.note(entry{kind: flush})
 	return 0
 }
 

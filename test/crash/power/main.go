@@ -3,7 +3,7 @@
 //
 // # Usage
 //
-//	power [-fs ext4|xfs|btrfs] [-n MESSAGES] [-subsets N] [-restarts N] [-seed N]
+//	power [-fs ext4|xfs|btrfs] [-n MESSAGES] [-subsets N] [-restarts N] [-deaths N] [-seed N]
 //
 // # Description
 //
@@ -22,6 +22,12 @@
 // complete in the queue with the recipient still to do. Some of the disks are
 // also given to the mail system, which must finish the work: then each message
 // must be in its Maildirs exactly once.
+//
+// With -deaths the disk fails while mail comes in: altogether, for writing, for
+// flushes, for one write in a hundred, or for a while for the messages and not for
+// what the file system itself writes. What was acknowledged until the end must be
+// on what the disk holds then, as above; what was sent to a dead disk must not have
+// been acknowledged.
 //
 // Needs root, /dev/fuse and loop devices. The exit status is 0 if nothing was
 // lost.
@@ -45,6 +51,7 @@ type options struct {
 	n        int
 	subsets  int
 	restarts int
+	deaths   int
 	seed     int64
 	port     int
 }
@@ -68,6 +75,7 @@ func main() {
 	flag.IntVar(&o.n, "n", 200, "messages")
 	flag.IntVar(&o.subsets, "subsets", 2, "random subsets to try after each flush")
 	flag.IntVar(&o.restarts, "restarts", 8, "disks on which the mail system is started again")
+	flag.IntVar(&o.deaths, "deaths", 0, "let the disk fail in each of several ways so often, rather than cut the power")
 	flag.Int64Var(&o.seed, "seed", time.Now().UnixNano(), "for the random choices")
 	flag.IntVar(&o.port, "port-base", 0, "added to each port; 0 finds one")
 	size := flag.Int64("size", 400, "size of the disk in MiB")
@@ -136,6 +144,9 @@ func (b *bench) run(size int64) (bool, error) {
 	if b.dev, err = newDevice(fuseDir, size); err != nil {
 		return false, fmt.Errorf("FUSE: %w", err)
 	}
+	if b.o.deaths > 0 {
+		return b.deaths()
+	}
 	if err := b.format(); err != nil {
 		return false, err
 	}
@@ -161,8 +172,8 @@ func (b *bench) format() error {
 
 // system makes the instance: configuration and log on the machine's disk,
 // queue and mailboxes on the recorded one.
-func (b *bench) system() error {
-	s, err := rig.New(filepath.Join(b.dir, "m"), users, b.o.port)
+func (b *bench) system(name string) error {
+	s, err := rig.New(filepath.Join(b.dir, name), users, b.o.port)
 	if err != nil {
 		return err
 	}
@@ -188,7 +199,7 @@ func (b *bench) record() (start int, err error) {
 	if b.mail, err = newTraffic(b.o, b.dev.rec); err != nil {
 		return 0, err
 	}
-	if err := b.system(); err != nil {
+	if err := b.system("m"); err != nil {
 		return 0, err
 	}
 	if err := b.s.Start(); err != nil {
