@@ -56,6 +56,22 @@ func devNull(t *testing.T) int {
 	return int(f.Fd())
 }
 
+// pass passes a descriptor from c to s and returns the received one.
+func pass(t *testing.T, c, s *Conn) int {
+	t.Helper()
+	if err := c.WriteFrame(1, nil, devNull(t)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.ReadFrame(); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := s.TakeFD()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
 func TestFrames(t *testing.T) {
 	c, s := pair(t)
 	big := bytes.Repeat([]byte("0123456789"), MaxFrame/10)
@@ -169,16 +185,7 @@ func TestTakenDescriptor(t *testing.T) {
 		"next frame": func(c, s *Conn) { c.WriteFrame(1, nil) },
 	} {
 		c, s := pair(t)
-		if err := c.WriteFrame(1, nil, devNull(t)); err != nil {
-			t.Fatal(err)
-		}
-		if _, _, err := s.ReadFrame(); err != nil {
-			t.Fatal(err)
-		}
-		fd, err := s.TakeFD()
-		if err != nil {
-			t.Fatal(err)
-		}
+		fd := pass(t, c, s)
 		over := make(chan error)
 		go func() {
 			_, _, err := s.ReadFrame()
@@ -293,17 +300,7 @@ func FuzzReadFrame(f *testing.F) {
 // TestCloseOnExec: what is received stays out of commands that are run.
 func TestCloseOnExec(t *testing.T) {
 	c, s := pair(t)
-	null := devNull(t)
-	if err := c.WriteFrame(1, nil, null); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := s.ReadFrame(); err != nil {
-		t.Fatal(err)
-	}
-	fd, err := s.TakeFD()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fd := pass(t, c, s)
 	defer syscall.Close(fd)
 	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
 		t.Errorf("flags %#x, %v", flags, err)
