@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,8 +12,11 @@ import (
 	"time"
 
 	"posthaste/pkg/envelope"
+	"posthaste/pkg/ipc"
 	"posthaste/pkg/maillog"
+	"posthaste/pkg/proto/qmgr"
 	"posthaste/pkg/queue"
+	"posthaste/pkg/wire"
 )
 
 type lines []string
@@ -121,6 +126,62 @@ func TestActions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What qmgr answers decides what is done, said and counted.
+func TestAnswersOfQmgr(t *testing.T) {
+	for _, c := range []struct {
+		answers  []string // "" is OK
+		n        int
+		to, said string
+	}{
+		{[]string{""}, 1, queue.Active, ": placed on hold\n"},
+		{[]string{qmgr.UnderWay}, 1, queue.Active, ": to be placed on hold when the delivery under way ends\n"},
+		{[]string{qmgr.Again, qmgr.NotActive}, 1, queue.Hold, ": placed on hold\n"},
+		{[]string{"it is about to be deleted"}, 0, queue.Active, "warning: it is about to be deleted"},
+	} {
+		s, log := newSuper(t)
+		id := put(t, s, queue.Active)
+		os.MkdirAll(filepath.Join(s.dir, "public"), 0o755)
+		l, err := net.Listen("unix", filepath.Join(s.dir, qmgr.Service))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		go answer(l, c.answers)
+		out := &bytes.Buffer{}
+		s.err = out
+		s.warn = func(f string, a ...any) { fmt.Fprintf(out, "warning: %s", a[1]) }
+		if n := s.named(find('h'), id); n != c.n || where(t, s, id) != c.to || !strings.HasSuffix(out.String(), c.said) {
+			t.Errorf("%q: %d, the message is in %q, said %q; want %d, %q, %q", c.answers, n, where(t, s, id), out, c.n, c.to, c.said)
+		}
+		if c.n == 1 && (len(*log) != 1 || (*log)[0]+"\n" != id+c.said) {
+			t.Errorf("%q: log %q", c.answers, *log)
+		}
+		s.qmgr.Close()
+	}
+}
+
+// answer is a qmgr that gives the answers in turn.
+func answer(l net.Listener, answers []string) {
+	nc, err := l.Accept()
+	if err != nil {
+		return
+	}
+	defer nc.Close()
+	c, err := ipc.Accept(nc, qmgr.Protocol, 10*time.Second)
+	if err != nil {
+		return
+	}
+	for _, text := range answers {
+		if _, _, err := c.ReadFrame(); err != nil {
+			return
+		}
+		var e wire.Encoder
+		(&qmgr.Result{OK: text == "", Text: text}).Encode(&e)
+		c.WriteFrame(qmgr.TypeResult, e.B)
+	}
+	c.ReadFrame() // until the client hangs up
 }
 
 func TestAllAndStandardInput(t *testing.T) {

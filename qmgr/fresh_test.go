@@ -42,12 +42,7 @@ func (w *world) settle() {
 // takes long.
 func TestFresh(t *testing.T) {
 	w := newWorld(t)
-	busy, end := make(chan struct{}), make(chan struct{})
-	w.agent("local", func(ctx context.Context, j *delivery.Job) {
-		busy <- struct{}{}
-		<-end
-		all(sent)(ctx, j)
-	})
+	busy, end := w.slow("local", all(sent))
 	w.settle()
 	id := w.mail("a@local.example")
 	w.await(busy, "the delivery begins")
@@ -78,12 +73,7 @@ func TestFreshFates(t *testing.T) {
 	w.agent("local", all(laterOn))
 	w.settle()
 	w.in(w.mail("a@local.example"), queue.Deferred)
-	busy, end := make(chan struct{}), make(chan struct{})
-	w.agent("slow", func(ctx context.Context, j *delivery.Job) {
-		busy <- struct{}{}
-		<-end
-		all(laterOn)(ctx, j)
-	})
+	busy, end := w.slow("slow", all(laterOn))
 	for action, want := range map[qmgr.Action]string{qmgr.Hold: queue.Hold, qmgr.Requeue: queue.Maildrop, qmgr.Delete: ""} {
 		id := w.mail("a@slow.example")
 		w.await(busy, "the delivery begins")

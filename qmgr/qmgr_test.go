@@ -180,6 +180,17 @@ func (w *world) stop() {
 	}
 }
 
+// slow is an agent that tells when a delivery begins, and ends it when it is told.
+func (w *world) slow(transport string, outcome func(context.Context, *delivery.Job)) (busy, end chan struct{}) {
+	busy, end = make(chan struct{}), make(chan struct{})
+	w.agent(transport, func(ctx context.Context, j *delivery.Job) {
+		busy <- struct{}{}
+		<-end
+		outcome(ctx, j)
+	})
+	return busy, end
+}
+
 func (w *world) await(c <-chan struct{}, what string) {
 	w.t.Helper()
 	select {
@@ -688,114 +699,6 @@ func TestFlush(t *testing.T) {
 	id := w.message(queue.Deferred, envelope.Message{}, "u@slow.example")
 	w.spool.Schedule(queue.Deferred, id, next)
 	w.q.flush()
-	w.in(id, "")
-}
-
-func TestLetGo(t *testing.T) {
-	w := newWorld(t)
-	w.limits.Limit = 1
-	w.limits.RecipientLimit = 1
-	var once sync.Once
-	first, release := make(chan struct{}), make(chan struct{})
-	w.agent("local", func(ctx context.Context, j *delivery.Job) {
-		once.Do(func() { close(first) })
-		<-release
-		all(sent)(ctx, j)
-	})
-	w.start()
-	id := w.mail("a@local.example", "b@local.example")
-	<-first
-	text := make(chan string, 1)
-	go func() { text <- w.q.drop(&qmgr.LetGo{Action: qmgr.Hold, ID: id}) }()
-	w.until("the message is given up", func() bool { w.q.mu.Lock(); defer w.q.mu.Unlock(); return w.q.active[id].letGo != nil })
-	close(release)
-	if s := <-text; s != "" {
-		t.Errorf("LetGo says %q, want nothing", s)
-	}
-	w.in(id, queue.Hold)
-	w.ledger(qmgr.Status{Accepted: 2, Delivered: 1, Removed: 1})
-	f, err := w.spool.Load(queue.Hold, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if f.Pending() != 1 {
-		t.Errorf("%d recipients pending in hold, want 1: the delivered one is recorded", f.Pending())
-	}
-	if s := w.q.drop(&qmgr.LetGo{ID: id}); s != qmgr.NotActive {
-		t.Errorf("LetGo of a message that is not active says %q", s)
-	}
-}
-
-// A delivery that takes long does not keep postsuper waiting: what is asked for
-// is done when it ends, and the last request counts.
-func TestLetGoDuringALongDelivery(t *testing.T) {
-	w := newWorld(t)
-	busy, end := make(chan struct{}), make(chan struct{})
-	w.agent("local", func(ctx context.Context, j *delivery.Job) {
-		busy <- struct{}{}
-		<-end
-		all(laterOn)(ctx, j)
-	})
-	w.set.letGoWait = 10 * time.Millisecond
-	w.make()
-	w.start()
-	for _, tc := range []struct {
-		asked []qmgr.Action
-		where string
-	}{
-		{[]qmgr.Action{qmgr.Hold}, queue.Hold},
-		{[]qmgr.Action{qmgr.Hold, qmgr.Hold, qmgr.Requeue}, queue.Maildrop},
-		{[]qmgr.Action{qmgr.Requeue, qmgr.Delete}, ""},
-	} {
-		id := w.mail("a@local.example")
-		w.await(busy, "the delivery begins")
-		for _, a := range tc.asked {
-			if s := w.q.drop(&qmgr.LetGo{Action: a, ID: id}); s != qmgr.UnderWay {
-				t.Errorf("action %d of %v: %q, want %q", a, tc.asked, s, qmgr.UnderWay)
-			}
-		}
-		if tc.where == "" {
-			if s := w.q.drop(&qmgr.LetGo{Action: qmgr.Hold, ID: id}); s != "it is about to be deleted" {
-				t.Errorf("hold of what is to be deleted: %q", s)
-			}
-		}
-		end <- struct{}{}
-		w.in(id, tc.where)
-		last := tc.asked[len(tc.asked)-1].String()
-		w.until("the end is logged", func() bool { return w.log.has(id + ": " + last) })
-	}
-}
-
-// Of two who wait, the one whose request came first looks again.
-func TestLetGoByTwo(t *testing.T) {
-	w := newWorld(t)
-	busy, end := make(chan struct{}), make(chan struct{})
-	w.agent("local", func(ctx context.Context, j *delivery.Job) {
-		busy <- struct{}{}
-		<-end
-		all(laterOn)(ctx, j)
-	})
-	w.start()
-	id := w.mail("a@local.example")
-	w.await(busy, "the delivery begins")
-	texts := map[qmgr.Action]chan string{qmgr.Hold: make(chan string, 1), qmgr.Delete: make(chan string, 1)}
-	for _, a := range []qmgr.Action{qmgr.Hold, qmgr.Delete} {
-		go func() { texts[a] <- w.q.drop(&qmgr.LetGo{Action: a, ID: id}) }()
-		w.until("the request is seen", func() bool {
-			w.q.mu.Lock()
-			defer w.q.mu.Unlock()
-			l := w.q.active[id].letGo
-			return l != nil && l.Action == a
-		})
-	}
-	end <- struct{}{}
-	if s := <-texts[qmgr.Delete]; s != "" {
-		t.Errorf("delete: %q", s)
-	}
-	if s := <-texts[qmgr.Hold]; s != qmgr.Again {
-		t.Errorf("hold: %q, want %q", s, qmgr.Again)
-	}
 	w.in(id, "")
 }
 

@@ -3,21 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
-	"os"
-	"path/filepath"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"posthaste/pkg/delivery"
 	"posthaste/pkg/envelope"
 	"posthaste/pkg/ipc"
 	proto "posthaste/pkg/proto/delivery"
-	"posthaste/pkg/proto/qmgr"
 	"posthaste/pkg/queue"
 )
 
@@ -99,31 +92,6 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// A message that is done while postsuper asks for it: postsuper hears so at
-// once.
-func TestLetGoOfAMessageThatLeaves(t *testing.T) {
-	w := newWorld(t)
-	w.agent("local", all(refused))
-	text := make(chan string, 1)
-	var id string
-	w.reports.hook = func() {
-		go func() { text <- w.q.drop(&qmgr.LetGo{Action: qmgr.Hold, ID: id}) }()
-		w.until("the request is known", func() bool { w.q.mu.Lock(); defer w.q.mu.Unlock(); return w.q.active[id].letGo != nil })
-	}
-	w.make()
-	id = w.mail("a@local.example")
-	w.start()
-	select {
-	case s := <-text:
-		if s != qmgr.NotActive {
-			t.Errorf("LetGo says %q, want %q", s, qmgr.NotActive)
-		}
-	case <-time.After(20 * time.Second):
-		t.Fatal("LetGo has no answer")
-	}
-	w.in(id, "")
-}
-
 // A scan sees a file that is still being written; the notice comes while it
 // looks.
 func TestAnnouncedWhileBeingLookedAt(t *testing.T) {
@@ -168,56 +136,4 @@ func TestLockOfReleasedDescriptors(t *testing.T) {
 	w.start()
 	w.until("the message is left alone", func() bool { return w.log.has("skipped, still being delivered") })
 	w.in(id, queue.Incoming)
-}
-
-// Only root and the queue's owner may take messages out.
-func TestLetGoByStrangers(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: another uid needs root")
-	}
-	w := newWorld(t)
-	w.start()
-	os.Chmod(w.dir, 0o755)
-	path := filepath.Join(w.dir, "s")
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	os.Chmod(path, 0o666)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go w.q.serve(ctx, c, nil)
-		}
-	}()
-	ask := func() error {
-		c, err := qmgr.Dial(path)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		return c.LetGo(qmgr.Delete, "4jYFPP6zcRzmTrSK")
-	}
-	if err := ask(); err == nil || err.Error() != qmgr.NotActive {
-		t.Errorf("root is told %v", err)
-	}
-	got := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), 20001, ^uintptr(0)); e != 0 {
-			got <- e
-			return
-		}
-		got <- ask()
-	}()
-	if err := <-got; err == nil || err.Error() == qmgr.NotActive {
-		t.Errorf("a stranger is told %v", err)
-	}
-	w.until("the log", func() bool { return w.log.has("may not administer the queue") })
 }

@@ -153,6 +153,7 @@ func TestProblems(t *testing.T) {
 		{"unknown type in a list", "relay_domains = foo:bar", "", `error: @/main.cf, line 6: relay_domains: table foo:bar: unsupported table type "foo"`},
 		{"no address", "mynetworks = 300.1.2.3", "", "warning: @/main.cf, line 6: mynetworks: \"300.1.2.3\" is neither an address nor a network nor a name: it matches nothing"},
 		{"nothing excluded", "relay_domains = !", "", "error: @/main.cf, line 6: relay_domains: no pattern after '!'"},
+		{"two mistakes in a list", "relay_domains = 1.2.3.4/99 !", "", `error: @/main.cf, line 6: relay_domains: bad net/mask pattern: "1.2.3.4/99"`},
 		{"missing list", "relay_domains = a.example @/none", "", "error: @/main.cf, line 6: relay_domains: open @/none: no such file or directory"},
 		{"list with a mistake", "mynetworks = @/nets", "", `warning: @/main.cf, line 6: mynetworks: "1.2.3.4/y" is neither`},
 		{"table in a list", "relay_domains = a.example cidr:/x, !static:y", "", ""},

@@ -145,7 +145,7 @@ func TestList(t *testing.T) {
 		{"", false, true, "", "a.example"},
 	} {
 		env, _ := testEnv()
-		l, err := openList("test_list", c.value, env, c.subs, c.plain)
+		l, err := openList("test_list", c.value, env, c.subs, c.plain).ready(env)
 		if err != nil {
 			t.Errorf("%s: %v", c.value, err)
 			continue

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"posthaste/pkg/address"
@@ -23,6 +24,9 @@ type List struct {
 	subdomains bool
 	plain      bool
 	exact      map[string]bool // all elements, if they are names without "!"
+
+	bad, idle []string // what is wrong with elements: they cannot be used, or match nothing
+	err       error    // what is wrong with the whole
 }
 
 // element is one entry of a List.
@@ -41,40 +45,49 @@ type element struct {
 // that cannot be used (a file or table that cannot be opened, a bad network) is
 // logged, and queries that come to it are errors.
 func OpenList(param, value string, env *Env, subdomains bool) (*List, error) {
-	return openList(param, value, env, subdomains, false)
+	return openList(param, value, env, subdomains, false).ready(env)
 }
 
 // OpenStringList is OpenList for lists of plain strings, where .example.com
 // has no meaning (mydestination, virtual_alias_domains,
 // virtual_mailbox_domains): an element matches itself.
 func OpenStringList(param, value string, env *Env) (*List, error) {
-	return openList(param, value, env, false, true)
+	return openList(param, value, env, false, true).ready(env)
+}
+
+// ready logs what is wrong with elements, and returns l, or nil if it has none.
+func (l *List) ready(env *Env) (*List, error) {
+	for _, text := range slices.Concat(l.bad, l.idle) {
+		env.warn("%s", text)
+	}
+	if l.err != nil || l.Empty() {
+		return nil, l.err
+	}
+	return l, nil
 }
 
 // ListProblems returns what is wrong with the elements of a list (OpenList) or, if
 // they are plain, of one of plain strings: those that cannot be used, and those that
 // are idle, since they match nothing.
 func ListProblems(param, value string, cfg *config.Config, plain bool) (bad, idle []string) {
-	env := &Env{Config: cfg, warned: func(text string) { bad = append(bad, text) }, remarked: func(text string) { idle = append(idle, text) }}
-	l, err := openList(param, value, env, false, plain)
-	if err != nil {
-		bad = append(bad, err.Error())
+	l := openList(param, value, &Env{Config: cfg}, false, plain)
+	if l.err != nil {
+		l.bad = append(l.bad, l.err.Error())
 	}
 	l.Close()
-	return bad, idle
+	return l.bad, l.idle
 }
 
 // listDepth bounds files that name files.
 const listDepth = 10
 
-func openList(param, value string, env *Env, subdomains, plain bool) (*List, error) {
+// openList returns the List, of no use if it has an error.
+func openList(param, value string, env *Env, subdomains, plain bool) *List {
 	l := &List{param: param, subdomains: subdomains, plain: plain}
 	if err := l.parse(value, env, false, 0); err != nil {
 		l.Close()
-		return nil, fmt.Errorf("%s: %w", param, err)
-	}
-	if len(l.elems) == 0 {
-		return nil, nil
+		l.elems, l.err = nil, fmt.Errorf("%s: %w", param, err)
+		return l
 	}
 	l.exact = make(map[string]bool, len(l.elems))
 	for i := range l.elems {
@@ -85,7 +98,7 @@ func openList(param, value string, env *Env, subdomains, plain bool) (*List, err
 		}
 		l.exact[e.text] = true
 	}
-	return l, nil
+	return l
 }
 
 // parse appends the elements of text.
@@ -104,8 +117,7 @@ func (l *List) parse(text string, env *Env, negate bool, depth int) error {
 			return fmt.Errorf("no pattern after '!'")
 		case name[0] == '/':
 			if err := l.file(name, env, e.negate, depth); err != nil {
-				env.warn("%s: %v", l.param, err)
-				e.err = err
+				l.spoil(&e, err)
 				l.elems = append(l.elems, e)
 			}
 			continue
@@ -115,8 +127,7 @@ func (l *List) parse(text string, env *Env, negate bool, depth int) error {
 				err = fmt.Errorf("%s: an IPv6 address needs brackets: [%s]/%d", name, bare.Addr(), bare.Bits())
 			}
 			if err != nil {
-				env.warn("%s: %v", l.param, err)
-				e.err = err
+				l.spoil(&e, err)
 			}
 			e.table = t
 		default:
@@ -124,17 +135,22 @@ func (l *List) parse(text string, env *Env, negate bool, depth int) error {
 			if looksLikeNetwork(e.text) {
 				var err error
 				if e.net, err = parseNetwork(e.text); err != nil {
-					env.warn("%s: %v", l.param, err)
-					e.err = err
+					l.spoil(&e, err)
 				}
 				e.isNet = true
 			} else if _, err := netip.ParseAddr(e.text); err != nil && !l.plain && strings.Trim(e.text, "0123456789.") == "" || strings.Contains(e.text, "/") {
-				env.remark("%s: %q is neither an address nor a network nor a name: it matches nothing", l.param, name)
+				l.idle = append(l.idle, fmt.Sprintf("%s: %q is neither an address nor a network nor a name: it matches nothing", l.param, name))
 			}
 		}
 		l.elems = append(l.elems, e)
 	}
 	return nil
+}
+
+// spoil notes that e cannot be used.
+func (l *List) spoil(e *element, err error) {
+	e.err = err
+	l.bad = append(l.bad, l.param+": "+err.Error())
 }
 
 func (l *List) file(name string, env *Env, negate bool, depth int) error {
@@ -144,7 +160,7 @@ func (l *List) file(name string, env *Env, negate bool, depth int) error {
 	}
 	defer f.Close()
 	lines := source.NewLines(f)
-	lines.Warn = func(n int, text string) { env.warn("%s, line %d: %s", name, n, text) }
+	lines.Warn = func(n int, text string) { l.bad = append(l.bad, fmt.Sprintf("%s, line %d: %s", name, n, text)) }
 	for {
 		line, n, err := lines.Next()
 		if err == io.EOF {

@@ -26,27 +26,12 @@ type Env struct {
 	// process goes on with what it has; it should drain, so that its successor
 	// opens the new table.
 	Stale func(table string)
-
-	warned, remarked func(text string) // get warnings and remarks in place of Log
 }
 
 func (e *Env) warn(format string, a ...any) {
-	switch {
-	case e == nil:
-	case e.warned != nil:
-		e.warned(fmt.Sprintf(format, a...))
-	default:
+	if e != nil {
 		e.Log.Warningf(format, a...)
 	}
-}
-
-// remark is warn for what does no harm.
-func (e *Env) remark(format string, a ...any) {
-	if e != nil && e.remarked != nil {
-		e.remarked(fmt.Sprintf(format, a...))
-		return
-	}
-	e.warn(format, a...)
 }
 
 // Table maps keys to values. Implementations are safe for concurrent use.
