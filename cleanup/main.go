@@ -35,13 +35,15 @@
 // cleanup_replace_stray_cr_lf = no it passes, too.
 //
 // Several messages are made durable together when many arrive at a time; one
-// alone never waits (docs/internals/queue.md).
+// alone never waits. While many come, they are written to a journal first, whose blocks
+// need no commit of the file system's (queue_journal, docs/internals/queue.md); qmgr(8)
+// makes those messages anew from it that a power failure took from the file system.
 //
 // # Security
 //
 // cleanup parses content that strangers wrote. It runs as the queue's owner,
-// talks to no network and starts no program; it can write the incoming and hold
-// directories and read tables, and can read no other queue.
+// talks to no network and starts no program; it can write the incoming, hold
+// and journal directories and read tables, and can read no other queue.
 //
 // # Diagnostics
 //
@@ -52,6 +54,7 @@
 // # Files
 //
 //	incoming/, hold/   new messages
+//	journal/           8 MiB for new messages, while many come
 //	public/cleanup     the service's socket
 //	public/qmgr        where new messages are announced
 package main
@@ -69,7 +72,10 @@ import (
 )
 
 func main() {
-	var srv *cleanup.Server
+	var (
+		srv   *cleanup.Server
+		spool *queue.Spool
+	)
 	service.Main(service.Spec{
 		Name: "cleanup",
 		Before: func(env *service.Env) error {
@@ -78,12 +84,15 @@ func main() {
 			if err != nil {
 				return err
 			}
-			spool, err := queue.Open(".", queue.OptionsFrom(env.Config))
+			spool, err = queue.Open(".", queue.OptionsFrom(env.Config))
 			if err != nil {
 				return err
 			}
 			if w := spool.Warning(); w != "" {
 				env.Log.Warningf("%s", w)
+			}
+			if err := spool.UseJournal(params.QueueJournal.In(env.Config), func(err error) { env.Log.Warningf("%v", err) }); err != nil {
+				env.Log.Warningf("%v", err)
 			}
 			s.spool = spool
 			s.notify = qmgr.NewNotifier(qmgr.Service)
@@ -96,5 +105,6 @@ func main() {
 			}
 		},
 		Drain: func(*service.Env) { srv.Drain() },
+		End:   func(*service.Env) { spool.Close() },
 	})
 }

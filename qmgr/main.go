@@ -69,6 +69,7 @@
 //	$queue_directory/deferred   messages that wait; their modification time is the next attempt
 //	$queue_directory/hold       messages that are left alone
 //	$queue_directory/corrupt    damaged files
+//	$queue_directory/journal    journals of new messages, by cleanup(8)
 package main
 
 import (

@@ -131,6 +131,7 @@ const activators = 4
 // start takes back what an earlier process left in the active queue, and begins
 // to work. It returns at once.
 func (q *manager) start() {
+	q.replay()
 	q.recover()
 	q.mu.Lock()
 	q.nextRun = clock.Now()
@@ -143,6 +144,22 @@ func (q *manager) start() {
 	// What the process before was told of while it left, it dropped.
 	rescan := time.AfterFunc(rescanAfter, func() { q.requestScan(&q.incoming, false) })
 	context.AfterFunc(q.ctx, func() { rescan.Stop() })
+}
+
+// replay makes the messages anew that were accepted, and that the file system has lost
+// in a power failure.
+func (q *manager) replay() {
+	n := 0
+	err := q.spool.Replay(func(id string) {
+		n++
+		q.log.Infof("%s: restored from the journal of new messages", id)
+	})
+	if err != nil {
+		q.log.Warningf("%v", err)
+	}
+	if n > 0 {
+		q.requestScan(&q.incoming, false)
+	}
 }
 
 // recover moves every message of the active queue back to incoming, but for
@@ -227,6 +244,7 @@ func (q *manager) tick() time.Duration {
 	if !q.nextRun.After(now) {
 		q.nextRun = now.Add(q.set.runDelay)
 		q.deferred.more = true
+		q.tasks.Go(q.replay) // of a cleanup that was killed
 	}
 	soonest(q.nextRun)
 	if len(q.later) > 0 && !q.laterAt.After(now) {

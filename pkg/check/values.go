@@ -66,6 +66,7 @@ var choices = map[string]choice{
 	"smtpd_upstream_proxy_protocol":         {false, "- haproxy"},
 	"milter_default_action":                 {false, "accept reject tempfail quarantine shutdown"},
 	"info_log_address_format":               {false, "external internal"},
+	"queue_journal":                         {false, "auto yes no"},
 	"queue_syncfs":                          {false, "auto yes no"},
 }
 

@@ -165,6 +165,17 @@ func (c *Committer) CommitFD(fd, dir int, name string) error {
 	return nil
 }
 
+// Shares tells whether syncfs is used, and so SyncAll can be.
+func (c *Committer) Shares() bool { return c.group.Load() }
+
+// SyncAll returns when all that was written to the file system before, by whomever, is
+// on stable storage. fd is a file there that the caller may change.
+func (c *Committer) SyncAll(fd int) error {
+	c.inFlight.Add(1)
+	defer c.inFlight.Add(-1)
+	return c.shared(fd)
+}
+
 // alive tells whether a sync that succeeded did so. When the journal has failed, in
 // somebody else's sync or by itself, ext4 and xfs may find nothing left to do for a
 // sync of what should have been in it, which then succeeds; on ext4 that goes on

@@ -25,7 +25,7 @@ type dir struct {
 var layout = []dir{
 	{"pid", 0755, false, false},
 	{"incoming", 0700, true, false}, {"active", 0700, true, false}, {"deferred", 0700, true, false},
-	{"hold", 0700, true, false}, {"corrupt", 0700, true, false},
+	{"hold", 0700, true, false}, {"corrupt", 0700, true, false}, {"journal", 0700, true, false},
 	{"maildrop", 0730 | os.ModeSticky, true, true},
 	{"public", 0711, false, false},
 	{"private", 0711, false, false},

@@ -535,6 +535,7 @@ var All = []config.Declared{
 	&QueueMinfree,
 	&QueueRunDelay,
 	&QueueServiceName,
+	&QueueJournal,
 	&QueueSyncfs,
 	&RblReplyMaps,
 	&ReadmeDirectory,

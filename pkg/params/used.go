@@ -286,6 +286,7 @@ var used = []string{
 	"qmgr_message_recipient_limit",
 	"qmgr_message_recipient_minimum",
 	"queue_directory",
+	"queue_journal",
 	"queue_minfree",
 	"queue_run_delay",
 	"queue_syncfs",

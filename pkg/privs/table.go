@@ -53,7 +53,7 @@ var Table = []Role{
 	{Program: "smtpd", As: SMTPServer, Read: tables,
 		Dial:    []string{"public/cleanup", "public/qmgr", "private/auth", "private/anvil", "private/resolver", "private/verify"},
 		Callers: []string{"postscreen"}},
-	{Program: "cleanup", As: Queue, Read: tables, Write: []string{"$queue_directory/incoming", "$queue_directory/hold"},
+	{Program: "cleanup", As: Queue, Read: tables, Write: []string{"$queue_directory/incoming", "$queue_directory/hold", "$queue_directory/journal"},
 		Dial:    []string{"public/qmgr"},
 		Callers: []string{"smtpd", "pickup", "bounce", "local", "verify", "qmqpd"}},
 	{Program: "qmgr", As: Queue, Read: tables, Write: queues,
@@ -89,7 +89,7 @@ var Table = []Role{
 var (
 	// tables is where look-up tables and what they need may lie.
 	tables = []string{"$config_directory", "/etc/passwd", "/etc/group", "/etc/hosts", "/etc/services", "/etc/aliases", "/etc/aliases.cdb", "/usr/share/zoneinfo", "/etc/localtime"}
-	queues = []string{"$queue_directory/incoming", "$queue_directory/active", "$queue_directory/deferred", "$queue_directory/hold", "$queue_directory/corrupt", "$queue_directory/pid"}
+	queues = []string{"$queue_directory/incoming", "$queue_directory/active", "$queue_directory/deferred", "$queue_directory/hold", "$queue_directory/corrupt", "$queue_directory/journal", "$queue_directory/pid"}
 )
 
 // Find returns the row of a program.

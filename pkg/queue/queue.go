@@ -88,6 +88,7 @@ type Spool struct {
 	depth  map[string]int // queue name -> levels of hash directories
 	ops    *durable.Ops
 	commit *durable.Committer
+	jrnl   journaling
 
 	mu   sync.Mutex
 	dirs map[string]int // directory -> descriptor kept for fsync
@@ -126,7 +127,7 @@ func Init(dir string) error {
 			return err
 		}
 	}
-	return nil
+	return os.MkdirAll(filepath.Join(dir, JournalDir), 0o700)
 }
 
 // Warning tells why the file system below the queue voids the promise that
@@ -139,6 +140,7 @@ func (s *Spool) Committer() *durable.Committer { return s.commit }
 // Close releases the descriptors that the spool keeps. Open Files and Writers
 // stay usable except for Commit.
 func (s *Spool) Close() error {
+	s.closeJournal()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for k, fd := range s.dirs {

@@ -287,6 +287,10 @@ func (w *Writer) commit() error {
 			return durable.Wrap("write", w.path(), err)
 		}
 	}
+	if w.off == 0 && w.queue == Incoming && w.s.journaled(w.buf) {
+		w.close()
+		return nil
+	}
 	dir, err := w.s.syncFD(w.s.folder(w.queue, w.h.id))
 	whole := false
 	if errors.Is(err, unix.EACCES) {
@@ -304,11 +308,14 @@ func (w *Writer) commit() error {
 			return durable.Wrap("syncfs", w.path(), err)
 		}
 	}
-	fd := w.fd
-	w.fd = -1
-	// A failed close after a successful fsync loses nothing.
-	w.s.ops.Close(fd)
+	w.close()
 	return nil
+}
+
+// close closes a file that is on stable storage: if that fails, nothing is lost.
+func (w *Writer) close() {
+	w.s.ops.Close(w.fd)
+	w.fd = -1
 }
 
 // Abort removes what was written. It does nothing after Commit.

@@ -149,6 +149,9 @@ func (l *lifecycle) leave() {
 		l.room.Wait()
 	}
 	l.mu.Unlock()
+	if l.r.spec.End != nil {
+		l.r.spec.End(l.r.env)
+	}
 	l.r.env.Log.Flush()
 	os.Exit(0)
 }

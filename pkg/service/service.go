@@ -50,6 +50,10 @@ type Spec struct {
 	// process exits when Drain has returned and all sessions are over.
 	Drain func(env *Env)
 
+	// End, if set, is called before the process exits in good order, when all
+	// sessions are over. It must not take long.
+	End func(env *Env)
+
 	// Shared daemons are asked by other programs over kept connections: maxproc,
 	// which in Postfix counts their processes, does not limit them.
 	Shared bool

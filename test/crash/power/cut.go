@@ -14,6 +14,7 @@ type tally struct {
 	checked, lost, torn   int // acknowledged recipients; in all states together
 	doubled, incomplete   int
 	restarts, redelivered int
+	restored, again       int // messages made anew, recipients done and still to do; in all states together
 	examples              []string
 }
 
@@ -85,8 +86,8 @@ func (b *bench) cut(start int) (bool, error) {
 			}
 		}
 	}
-	fmt.Printf("%s: %d states in %.0f s, %d of them not mountable; %d looks for acknowledged recipients: %d lost, %d torn, %d twice in a Maildir; %d incomplete queue files of nobody's\n",
-		b.o.fs, t.states, time.Since(begin).Seconds(), t.unmountable, t.checked, t.lost, t.torn, t.doubled, t.incomplete)
+	fmt.Printf("%s: %d states in %.0f s, %d of them not mountable; %d looks for acknowledged recipients: %d lost, %d torn, %d twice in a Maildir; %d delivered and still in the queue; %d messages restored from journals, %d incomplete queue files of nobody's\n",
+		b.o.fs, t.states, time.Since(begin).Seconds(), t.unmountable, t.checked, t.lost, t.torn, t.doubled, t.again, t.restored, t.incomplete)
 	if t.restarts > 0 {
 		fmt.Printf("%s: the system was started again on %d of these disks and finished the work, %d messages\n", b.o.fs, t.restarts, t.redelivered)
 	}
@@ -148,8 +149,8 @@ func (k *known) with(log []entry) *known {
 	return n
 }
 
-// examine mounts the image and looks for what k knows of; then, if asked for,
-// it lets the mail system finish the work there.
+// examine mounts the image and looks for what k knows of: in the files, or, with
+// restart, after the mail system has finished the work there.
 func (b *bench) examine(t *tally, k *known, restart bool) error {
 	t.states++
 	err := b.mount("crash")
@@ -164,9 +165,10 @@ func (b *bench) examine(t *tally, k *known, restart bool) error {
 	if err != nil {
 		return err
 	}
-	err = b.look(t, k)
-	if err == nil && restart {
+	if restart {
 		err = b.finish(t, k)
+	} else {
+		err = b.look(t, k)
 	}
 	if e := b.unmount(); err == nil {
 		err = e

@@ -123,6 +123,10 @@ func (b *bench) death(ill *illness, name string, rng *rand.Rand) (bool, error) {
 	copy(b.dev.img.base, b.dev.rec.disk)
 	b.dev.img.reset()
 	var t tally
+	if err := b.examine(&t, k, false); err != nil {
+		return false, err
+	}
+	b.dev.img.reset()
 	if err := b.examine(&t, k, true); err != nil {
 		return false, err
 	}

@@ -22,12 +22,16 @@ type found struct {
 	queued   map[string]bool // "token address" still to do, of complete messages
 	reported map[string]bool // addresses in reports, in a Maildir or complete in the queue
 	partial  int             // incomplete queue files
+	restored int             // messages made anew from a journal
 	trouble  []string
 }
 
 // read looks at the files.
 func (b *bench) read() (*found, error) {
 	f := &found{boxes: map[string]int{}, torn: map[string]bool{}, queued: map[string]bool{}, reported: map[string]bool{}}
+	if err := b.replay(f); err != nil {
+		return nil, err
+	}
 	if err := b.readQueue(f); err != nil {
 		return nil, err
 	}
@@ -63,6 +67,16 @@ func (f *found) report(data []byte) {
 	for _, m := range finalRecipient.FindAllSubmatch(data, -1) {
 		f.reported[string(m[1])] = true
 	}
+}
+
+// replay is what qmgr does first.
+func (b *bench) replay(f *found) error {
+	spool, err := queue.Open(b.s.Queue, queue.Options{})
+	if err != nil {
+		return err
+	}
+	defer spool.Close()
+	return spool.Replay(func(string) { f.restored++ })
 }
 
 func (b *bench) readQueue(f *found) error {
@@ -128,10 +142,14 @@ func (b *bench) look(t *tally, k *known) error {
 		t.wrong("state %d: %s", t.states, x)
 	}
 	t.incomplete += f.partial
+	t.restored += f.restored
 	for _, tok := range k.acked {
 		for _, to := range b.mail.letters[tok].to {
 			key := tok + " " + to
 			t.checked++
+			if f.queued[key] && (f.boxes[key] > 0 || k.taken[key]) {
+				t.again++
+			}
 			switch {
 			case f.queued[key], f.boxes[key] > 0, k.taken[key]:
 			case strings.HasSuffix(to, "@no.test") && f.reported[to]:

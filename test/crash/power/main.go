@@ -3,7 +3,7 @@
 //
 // # Usage
 //
-//	power [-fs ext4|xfs|btrfs] [-n MESSAGES] [-subsets N] [-restarts N] [-deaths N] [-seed N]
+//	power [-fs ext4|xfs|btrfs] [-n MESSAGES] [-subsets N] [-restarts N] [-deaths N] [-journal yes|auto|no] [-seed N]
 //
 // # Description
 //
@@ -53,6 +53,7 @@ type options struct {
 	restarts int
 	deaths   int
 	seed     int64
+	journal  string
 	port     int
 }
 
@@ -77,6 +78,7 @@ func main() {
 	flag.IntVar(&o.restarts, "restarts", 8, "disks on which the mail system is started again")
 	flag.IntVar(&o.deaths, "deaths", 0, "let the disk fail in each of several ways so often, rather than cut the power")
 	flag.Int64Var(&o.seed, "seed", time.Now().UnixNano(), "for the random choices")
+	flag.StringVar(&o.journal, "journal", "yes", "queue_journal")
 	flag.IntVar(&o.port, "port-base", 0, "added to each port; 0 finds one")
 	size := flag.Int64("size", 400, "size of the disk in MiB")
 	limit := flag.Duration("limit", 12*time.Minute, "give up after so long")
@@ -186,7 +188,7 @@ func (b *bench) system(name string) error {
 	}
 	s.Mail, s.Queue = filepath.Join(b.mnt, "mail"), filepath.Join(b.mnt, "spool")
 	to := "smtp:[127.0.0.1]:" + b.mail.sink.Port()
-	return s.Set("queue_directory="+s.Queue, "virtual_mailbox_base="+s.Mail, "queue_run_delay=2s", "minimal_backoff_time=2s", "maximal_backoff_time=4s",
+	return s.Set("queue_directory="+s.Queue, "queue_journal="+b.o.journal, "virtual_mailbox_base="+s.Mail, "queue_run_delay=2s", "minimal_backoff_time=2s", "maximal_backoff_time=4s",
 		"transport_maps=inline:{ far.test="+to+", later.test="+to+", no.test="+to+" }")
 }
 
