@@ -31,7 +31,7 @@ func TestJournal(t *testing.T) {
 	}
 	delivered := func(id string) {
 		t.Helper()
-		w.until(id+" is delivered", func() bool { return w.log.has(id+": removed") })
+		w.until(id+" is delivered", func() bool { return w.log.has(id + ": removed") })
 		if !w.log.has(id + ": restored from the journal of new messages") {
 			t.Error("nothing says where it came from")
 		}

@@ -151,18 +151,23 @@ func (c *Committer) CommitFD(fd, dir int, name string) error {
 	}
 	c.slots <- struct{}{}
 	defer func() { <-c.slots }()
-	c.syncs.Add(1)
-	err := c.ops.Fsync(fd)
-	if err == nil {
-		err = c.alive(fd)
-	}
-	if err != nil {
-		return Wrap("fsync", name, err)
+	if err := c.SyncOne(fd, name); err != nil {
+		return err
 	}
 	if dir >= 0 && c.syncDir {
 		return Wrap("fsync directory of", name, c.ops.Fsync(dir))
 	}
 	return nil
+}
+
+// SyncOne is fsync of one file, whoever else is waiting.
+func (c *Committer) SyncOne(fd int, name string) error {
+	c.syncs.Add(1)
+	err := c.ops.Fsync(fd)
+	if err == nil {
+		err = c.alive(fd)
+	}
+	return Wrap("fsync", name, err)
 }
 
 // Shares tells whether syncfs is used, and so SyncAll can be.

@@ -30,9 +30,10 @@
 //
 // # Checkpoints
 //
-// The journal is used round and round. Before contents are overwritten a checkpoint,
-// that is a sync of the whole file system, has put the files themselves on disk. When
-// it fails, the journal is left as it is, for Abandoned.
+// The journal is used round and round. Before contents are overwritten a checkpoint
+// has put the files themselves on disk, those that are still there: by a sync of the
+// whole file system, or of each file. When it fails, the journal is left as it is, for
+// Abandoned.
 package journal
 
 import (
@@ -60,6 +61,7 @@ const (
 	MaxContent = 128 << 10
 
 	maxBatch = 512 << 10
+	maxFiles = 1024         // descriptors that are kept for a checkpoint
 	ring     = Size - block // the first block says what the file is
 )
 
@@ -72,9 +74,12 @@ var (
 
 // Options tell Create what to do.
 type Options struct {
-	// Checkpoint puts everything that was written to the file system before it was
-	// called on stable storage. fd is a file there.
-	Checkpoint func(fd int) error
+	// Checkpoint puts the files that were added since the last one on stable storage,
+	// and with them the changes to names that were made before it was called. files
+	// are their descriptors, if Keep is set; the last one is the mark's. Those whose
+	// files have been removed do not matter.
+	Checkpoint func(files []int) error
+	Keep       bool
 	// Interval is how long after an Add the next checkpoint is, at the latest. What a
 	// power failure undoes of other changes, which nobody syncs, is no older.
 	Interval time.Duration
@@ -105,14 +110,16 @@ type Journal struct {
 	running    bool
 	seq        uint32
 	head, tail int64 // positions in an endless file: where to write, and what is not checkpointed
+	files      []int // kept for the next checkpoint
 	spare      [][]byte
 	stop       sync.Once
 }
 
 type batch struct {
-	done chan struct{}
-	buf  []byte
-	err  error
+	done  chan struct{}
+	buf   []byte
+	files []int
+	err   error
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -254,20 +261,35 @@ func (j *Journal) release() {
 	}
 }
 
-// Add returns nil when p, the content of a file that was created and written
+func (j *Journal) closeFiles(files []int) {
+	for _, fd := range files {
+		j.ops.Close(fd)
+	}
+}
+
+// Add returns nil when p, the content of the file fd that was created and written
 // before, is on stable storage. After an error p may be there all the same; if the
 // file is removed then, it stays so.
-func (j *Journal) Add(p []byte) error {
+func (j *Journal) Add(p []byte, fd int) error {
 	if len(p) > MaxContent {
 		return ErrTooLong
+	}
+	if j.o.Keep {
+		var err error
+		if fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+			return ErrFull // of descriptors
+		}
 	}
 	j.mu.Lock()
 	for j.err == nil && j.next != nil && len(j.next.buf)+4+len(p) > maxBatch {
 		j.cond.Wait()
 	}
-	if j.err != nil {
+	if err := j.err; err != nil {
 		j.mu.Unlock()
-		return j.err
+		if j.o.Keep {
+			j.ops.Close(fd)
+		}
+		return err
 	}
 	b, leads := j.next, false
 	if b == nil {
@@ -276,6 +298,9 @@ func (j *Journal) Add(p []byte) error {
 	}
 	b.buf = binary.BigEndian.AppendUint32(b.buf, uint32(len(p)))
 	b.buf = append(b.buf, p...)
+	if j.o.Keep {
+		b.files = append(b.files, fd)
+	}
 	if !leads {
 		j.mu.Unlock()
 		<-b.done
@@ -286,7 +311,7 @@ func (j *Journal) Add(p []byte) error {
 	}
 	j.next = nil
 	j.running = true
-	off, err := j.place(int64(len(b.buf)))
+	off, err := j.place(b)
 	seq := j.seq
 	j.mu.Unlock()
 
@@ -318,26 +343,30 @@ func (j *Journal) buffer() []byte {
 	return alignedBuffer(maxBatch)[:0]
 }
 
-// place takes room for a batch of n bytes, and its number. j.mu is held.
-func (j *Journal) place(n int64) (off int64, err error) {
-	if j.err != nil {
-		return 0, j.err
-	}
-	n = (n + block - 1) &^ (block - 1)
+// place takes room for a batch, and its number. j.mu is held.
+func (j *Journal) place(b *batch) (off int64, err error) {
+	n := int64(len(b.buf)+block-1) &^ (block - 1)
 	pos := j.head
 	if at := pos % ring; at+n > ring {
 		pos += ring - at
 	}
-	if pos+n-j.tail > ring {
+	switch {
+	case j.err != nil:
+		err = j.err
+	case j.seq == maxSeq:
+		err = ErrClosed
+	case pos+n-j.tail > ring, len(j.files)+len(b.files) > maxFiles:
 		signal(j.half)
-		return 0, ErrFull
+		err = ErrFull
 	}
-	if j.seq == maxSeq {
-		return 0, ErrClosed
+	if err != nil {
+		j.closeFiles(b.files)
+		return 0, err
 	}
 	j.seq++
 	j.head = pos + n
-	if j.head-j.tail > ring/2 {
+	j.files = append(j.files, b.files...)
+	if j.head-j.tail > ring/2 || len(j.files) > maxFiles/2 {
 		signal(j.half)
 	}
 	signal(j.wake)
@@ -388,10 +417,11 @@ func (j *Journal) run() {
 	j.spare = nil
 	j.mu.Unlock()
 	if err == ErrClosed {
-		if err = j.o.Checkpoint(j.lock); err == nil {
+		if err = j.checkpoint(); err == nil {
 			err = j.remove()
 		}
 	}
+	j.closeFiles(j.files)
 	j.release()
 	if err != nil && j.o.Failed != nil {
 		j.o.Failed(err)
@@ -420,17 +450,27 @@ func (j *Journal) checkpoints() error {
 		case <-soon.C:
 		}
 		soon.Stop()
-		j.mu.Lock()
-		head := j.head // of files that are written: they were when they were added
-		j.mu.Unlock()
-		if err := j.o.Checkpoint(j.lock); err != nil {
+		if err := j.checkpoint(); err != nil {
 			return err
 		}
-		j.mu.Lock()
-		j.tail = head
-		j.mu.Unlock()
 		idle.Reset(j.o.Idle)
 	}
+}
+
+// checkpoint makes the room of what has been added so far free.
+func (j *Journal) checkpoint() error {
+	j.mu.Lock()
+	head, files := j.head, j.files // the files were written before they were added
+	j.files = nil
+	j.mu.Unlock()
+	defer j.closeFiles(files)
+	if err := j.o.Checkpoint(append(files, j.lock)); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	j.tail = head
+	j.mu.Unlock()
+	return nil
 }
 
 // Close ends the journal. What was added is made durable in the file system, and

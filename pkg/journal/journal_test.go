@@ -41,7 +41,7 @@ func (f *fixture) open(idle time.Duration) {
 	f.t.Helper()
 	var err error
 	f.j, err = Create(f.dir, Options{Interval: time.Millisecond, Idle: idle, Ops: f.ops, Failed: func(err error) { f.failed <- err },
-		Checkpoint: func(int) error {
+		Checkpoint: func([]int) error {
 			f.checkpoints.Add(1)
 			if c := f.checkpoint.Load(); c != nil {
 				return (*c)()
@@ -56,7 +56,7 @@ func (f *fixture) open(idle time.Duration) {
 
 func (f *fixture) add(content string) {
 	f.t.Helper()
-	if err := f.j.Add([]byte(content)); err != nil {
+	if err := f.j.Add([]byte(content), -1); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -151,7 +151,7 @@ func TestAdd(t *testing.T) {
 	if got := found(t, f.copied()); !maps.Equal(got, want) {
 		t.Errorf("%d contents, want %d", len(got), len(want))
 	}
-	if err := f.j.Add(make([]byte, MaxContent+1)); err != ErrTooLong {
+	if err := f.j.Add(make([]byte, MaxContent+1), -1); err != ErrTooLong {
 		t.Errorf("too long: %v", err)
 	}
 }
@@ -261,7 +261,7 @@ func TestRound(t *testing.T) {
 	for {
 		n++
 		c := fmt.Sprint(n) + big
-		err := f.j.Add([]byte(c))
+		err := f.j.Add([]byte(c), -1)
 		if err == ErrFull {
 			break
 		}
@@ -283,7 +283,7 @@ func TestRound(t *testing.T) {
 	for {
 		n++
 		c := fmt.Sprint(n) + big
-		if err := f.j.Add([]byte(c)); err == ErrFull {
+		if err := f.j.Add([]byte(c), -1); err == ErrFull {
 			break
 		} else if err != nil {
 			t.Fatal(err)
@@ -299,7 +299,7 @@ func TestRound(t *testing.T) {
 	// Several times round, while checkpoints come as they like.
 	for i := range 300 {
 		c := fmt.Sprint("r", i) + big
-		for f.j.Add([]byte(c)) == ErrFull {
+		for f.j.Add([]byte(c), -1) == ErrFull {
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -342,7 +342,7 @@ func TestFailures(t *testing.T) {
 			if what == "mark" {
 				os.Remove(f.j.mark)
 			}
-			err := f.j.Add([]byte("then"))
+			err := f.j.Add([]byte("then"), -1)
 			if err == nil && what != "checkpoint" {
 				t.Error("the next one was taken")
 			}
@@ -350,7 +350,7 @@ func TestFailures(t *testing.T) {
 			if !errors.Is(told, unix.EIO) && !errors.Is(told, unix.ENOENT) {
 				t.Errorf("told: %v", told)
 			}
-			if err := f.j.Add([]byte("after")); err == nil {
+			if err := f.j.Add([]byte("after"), -1); err == nil {
 				t.Error("it is still used")
 			}
 			f.j.Close()
@@ -394,7 +394,7 @@ func TestCreateFails(t *testing.T) {
 			}
 			return nil
 		}
-		j, err := Create(dir, Options{Checkpoint: func(int) error { return nil }, Interval: time.Second, Idle: time.Hour, Ops: o})
+		j, err := Create(dir, Options{Checkpoint: func([]int) error { return nil }, Interval: time.Second, Idle: time.Hour, Ops: o})
 		if (err != nil) != (step < 6) {
 			t.Errorf("step %d: %v", step, err)
 		}
@@ -404,6 +404,73 @@ func TestCreateFails(t *testing.T) {
 		if l := names(t, dir); len(l) > 0 {
 			t.Errorf("step %d: left: %v", step, l)
 		}
+	}
+}
+
+// TestKeep: a checkpoint gets the files since the last one, and each is closed then.
+func TestKeep(t *testing.T) {
+	var mu sync.Mutex
+	seen := map[uint64]int{}
+	gate := make(chan struct{})
+	j, err := Create(t.TempDir(), Options{Interval: time.Millisecond, Idle: time.Hour, Keep: true, Checkpoint: func(files []int) error {
+		<-gate
+		mu.Lock()
+		defer mu.Unlock()
+		for _, fd := range files {
+			var st unix.Stat_t
+			if err := unix.Fstat(fd, &st); err != nil {
+				t.Error(err)
+			}
+			seen[st.Ino]++
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func() int {
+		l, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(l)
+	}
+	start := open()
+	dir := t.TempDir()
+	var files []*os.File
+	for i := range 20 {
+		f, err := os.Create(fmt.Sprint(dir, "/", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, f)
+		if err := j.Add([]byte("x"), int(f.Fd())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := 0; ; i++ {
+		err := j.Add([]byte("x"), int(files[0].Fd()))
+		if err == ErrFull {
+			break
+		}
+		if err != nil || i > 3000 {
+			t.Fatalf("after %d: %v", i, err)
+		}
+	}
+	close(gate)
+	j.Close()
+	for _, f := range files[1:] {
+		var st unix.Stat_t
+		unix.Fstat(int(f.Fd()), &st)
+		if seen[st.Ino] != 1 {
+			t.Errorf("%s was in %d checkpoints", f.Name(), seen[st.Ino])
+		}
+	}
+	for _, f := range files {
+		f.Close()
+	}
+	if n := open(); n > start {
+		t.Errorf("%d files are open, %d before", n, start)
 	}
 }
 
@@ -423,7 +490,7 @@ func TestEnds(t *testing.T) {
 	if l := names(t, f.dir); len(l) > 0 {
 		t.Errorf("left after Close: %v", l)
 	}
-	if err := f.j.Add([]byte("x")); err != ErrClosed {
+	if err := f.j.Add([]byte("x"), -1); err != ErrClosed {
 		t.Errorf("Add after Close: %v", err)
 	}
 	f = create(t, time.Millisecond)
@@ -431,7 +498,7 @@ func TestEnds(t *testing.T) {
 	if l := names(t, f.dir); len(l) > 0 {
 		t.Errorf("left after a while without use: %v", l)
 	}
-	if err := f.j.Add([]byte("x")); err != ErrClosed {
+	if err := f.j.Add([]byte("x"), -1); err != ErrClosed {
 		t.Errorf("Add then: %v", err)
 	}
 	if len(f.failed) > 0 {

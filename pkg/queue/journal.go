@@ -22,7 +22,8 @@ const (
 	// journalRate is how many messages in a second make a journal worth while.
 	journalRate     = 32
 	journalIdle     = 30 * time.Second
-	journalInterval = 100 * time.Millisecond
+	journalInterval = 100 * time.Millisecond // of checkpoints by one sync
+	journalSlowly   = 250 * time.Millisecond // of those by one for each message that is still there
 	// journalRetry is how long after a failure the next journal is made.
 	journalRetry = time.Minute
 	// journalRoom is how many bytes must be free for one.
@@ -51,17 +52,13 @@ type journaling struct {
 // error tells why there will be none although the mode is "yes".
 func (s *Spool) UseJournal(mode string, failed func(error)) error {
 	fs := s.commit.FileSystem()
-	ordered := fs.EntryWithFile && (fs.Type == "ext4" || fs.Type == "xfs")
-	suits := ordered && s.commit.Shares()
+	suits := fs.EntryWithFile && (fs.Type == "ext4" || fs.Type == "xfs")
 	switch mode {
 	case "no":
 		return nil
 	case "yes":
-		switch {
-		case !ordered:
-			return fmt.Errorf("there is no journal of new messages on a file system of type %s: it must be ext4 with a journal, or xfs", fs.Type)
-		case !suits:
-			return errors.New("there is no journal of new messages: syncfs may not be used (queue_syncfs)")
+		if !suits {
+			return fmt.Errorf("queue_journal = yes has no effect: the queue's file system is not ext4 with a journal, or xfs, but %q", fs.Type)
 		}
 	case "", "auto":
 	default:
@@ -78,7 +75,7 @@ func (s *Spool) UseJournal(mode string, failed func(error)) error {
 
 // journaled tells whether the content of a file that was just written to incoming is
 // on stable storage in a journal.
-func (s *Spool) journaled(content []byte) bool {
+func (s *Spool) journaled(content []byte, fd int) bool {
 	j := s.jrnl.current.Load()
 	if j == nil {
 		if s.jrnl.wanted.Load() {
@@ -86,7 +83,7 @@ func (s *Spool) journaled(content []byte) bool {
 		}
 		return false
 	}
-	err := j.Add(content)
+	err := j.Add(content, fd)
 	if err == journal.ErrClosed && s.jrnl.current.CompareAndSwap(j, nil) {
 		s.jrnl.wanted.Store(true)
 	}
@@ -115,19 +112,20 @@ func (s *Spool) wantJournal() {
 
 func (s *Spool) makeJournal() {
 	m := &s.jrnl
-	if !s.commit.Shares() {
-		return // a sync has failed; there is nothing to make checkpoints with
-	}
 	var j *journal.Journal
 	room, err := s.journalRoom()
 	if err == nil && room {
-		j, err = journal.Create(s.prefix+JournalDir, journal.Options{
-			Checkpoint: s.commit.SyncAll, Interval: journalInterval, Idle: journalIdle, Ops: s.ops,
+		o := journal.Options{
+			Checkpoint: s.syncAll, Interval: journalInterval, Idle: journalIdle, Ops: s.ops,
 			Failed: func(err error) {
 				m.current.Store(nil)
 				s.journalFailed(err)
 			},
-		})
+		}
+		if !s.commit.Shares() {
+			o.Checkpoint, o.Keep, o.Interval = s.syncEach, true, journalSlowly
+		}
+		j, err = journal.Create(s.prefix+JournalDir, o)
 	}
 	m.mu.Lock()
 	m.making = false
@@ -142,6 +140,27 @@ func (s *Spool) makeJournal() {
 	case closed:
 		j.Close()
 	}
+}
+
+// syncAll is a checkpoint where the file system is the mail system's own.
+func (s *Spool) syncAll(files []int) error { return s.commit.SyncAll(files[len(files)-1]) }
+
+// syncEach is a checkpoint elsewhere. Most messages have left the queue by then. The
+// journal's mark has a new time, so that its sync commits all that was changed before.
+func (s *Spool) syncEach(files []int) error {
+	for _, fd := range files {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return durable.Wrap("stat", "new message", err)
+		}
+		if st.Nlink == 0 {
+			continue
+		}
+		if err := s.commit.SyncOne(fd, "new message"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // journalFailed makes the next attempt possible, some time later.

@@ -27,9 +27,9 @@ func journalOps(syncs *atomic.Int32) *durable.Ops {
 }
 
 // journalSpool is a spool that may have a journal, whatever its file system.
-func journalSpool(t *testing.T, ops *durable.Ops, failed func(error)) *Spool {
+func journalSpool(t *testing.T, syncfs string, ops *durable.Ops, failed func(error)) *Spool {
 	t.Helper()
-	s := newSpool(t, Options{Syncfs: "yes", Ops: ops})
+	s := newSpool(t, Options{Syncfs: syncfs, Ops: ops})
 	s.jrnl.rate, s.jrnl.failed = 1, failed
 	s.jrnl.wanted.Store(true)
 	return s
@@ -98,8 +98,14 @@ func isThere(t *testing.T, s *Spool, id, body string) {
 // TestJournaled: with a journal no message waits for a sync, and all are in it; the
 // end of the spool ends it.
 func TestJournaled(t *testing.T) {
+	for _, syncfs := range []string{"yes", "no"} {
+		t.Run("syncfs "+syncfs, func(t *testing.T) { testJournaled(t, syncfs) })
+	}
+}
+
+func testJournaled(t *testing.T, syncfs string) {
 	var syncs atomic.Int32
-	s := journalSpool(t, journalOps(&syncs), func(err error) { t.Error(err) })
+	s := journalSpool(t, syncfs, journalOps(&syncs), func(err error) { t.Error(err) })
 	begin(t, s)
 	var mu sync.Mutex
 	want := map[string]bool{}
@@ -309,7 +315,7 @@ func TestJournalFails(t *testing.T) {
 		return real.Pwrite(fd, p, off)
 	}
 	told := make(chan error, 10)
-	s := journalSpool(t, ops, func(err error) { told <- err })
+	s := journalSpool(t, "yes", ops, func(err error) { told <- err })
 	begin(t, s)
 	dead.Store(true)
 	before := syncs.Load()
@@ -360,8 +366,75 @@ func TestUseJournal(t *testing.T) {
 		t.Error("a journal for messages that come slowly")
 	}
 	begin(t, s)
-	none := newSpool(t, Options{Syncfs: "no", Ops: journalOps(&syncs)})
-	if err := none.UseJournal("yes", nil); err == nil {
-		t.Error("yes without syncfs: no error")
+}
+
+// TestCheckpoints: without syncfs each message that is still there is synced before
+// its place in the journal is used again, and one that has left is not.
+func TestCheckpoints(t *testing.T) {
+	var mu sync.Mutex
+	synced := map[uint64]bool{} // inodes
+	ops := &durable.Ops{Fsync: func(fd int) error {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return err
+		}
+		mu.Lock()
+		synced[st.Ino] = true
+		mu.Unlock()
+		return nil
+	}}
+	s := journalSpool(t, "no", ops, func(err error) { t.Error(err) })
+	begin(t, s)
+	var stay, leave []uint64
+	for i := range 100 {
+		id := write(t, s, Incoming, spec{rcpts: []string{"a@b.test"}})
+		var st unix.Stat_t
+		if err := unix.Stat(s.Path(Incoming, id), &st); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if i%3 == 0 {
+			stay = append(stay, st.Ino)
+			err = s.Move(id, Incoming, Active)
+		} else {
+			// Its inode must not be another's before the end of the test.
+			leave = append(leave, st.Ino)
+			var fd int
+			if fd, err = unix.Open(s.Path(Incoming, id), unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+				defer unix.Close(fd)
+				err = s.Remove(Incoming, id)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
+	before := openFiles(t)
+	s.Close()
+	for _, ino := range stay {
+		if !synced[ino] {
+			t.Error("a message that is still there was not synced")
+		}
+	}
+	missed := 0
+	for _, ino := range leave {
+		if synced[ino] {
+			missed++
+		}
+	}
+	if missed > len(leave)/2 {
+		t.Errorf("%d of %d messages that had left were synced", missed, len(leave))
+	}
+	if n := openFiles(t); n > before-2 {
+		t.Errorf("%d files are open after the end, %d before", n, before)
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	l, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(l)
 }

@@ -287,7 +287,7 @@ func (w *Writer) commit() error {
 			return durable.Wrap("write", w.path(), err)
 		}
 	}
-	if w.off == 0 && w.queue == Incoming && w.s.journaled(w.buf) {
+	if w.off == 0 && w.queue == Incoming && w.s.journaled(w.buf, w.fd) {
 		w.close()
 		return nil
 	}

@@ -18,13 +18,13 @@ func Lost(t testing.TB, dir string, contents ...[]byte) (mark string) {
 	t.Helper()
 	j, err := journal.Create(dir, journal.Options{
 		Interval: time.Hour, Idle: time.Hour,
-		Checkpoint: func(int) error { return unix.EIO }, // so that it stays
+		Checkpoint: func([]int) error { return unix.EIO }, // so that it stays
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range contents {
-		if err := j.Add(c); err != nil {
+		if err := j.Add(c, -1); err != nil {
 			t.Fatal(err)
 		}
 	}

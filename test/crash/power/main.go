@@ -3,7 +3,7 @@
 //
 // # Usage
 //
-//	power [-fs ext4|xfs|btrfs] [-n MESSAGES] [-subsets N] [-restarts N] [-deaths N] [-journal yes|auto|no] [-seed N]
+//	power [-fs ext4|xfs|btrfs] [-n MESSAGES] [-subsets N] [-restarts N] [-deaths N] [-seed N] [-o NAME=VALUE]...
 //
 // # Description
 //
@@ -53,7 +53,7 @@ type options struct {
 	restarts int
 	deaths   int
 	seed     int64
-	journal  string
+	settings []string
 	port     int
 }
 
@@ -78,7 +78,7 @@ func main() {
 	flag.IntVar(&o.restarts, "restarts", 8, "disks on which the mail system is started again")
 	flag.IntVar(&o.deaths, "deaths", 0, "let the disk fail in each of several ways so often, rather than cut the power")
 	flag.Int64Var(&o.seed, "seed", time.Now().UnixNano(), "for the random choices")
-	flag.StringVar(&o.journal, "journal", "yes", "queue_journal")
+	flag.Func("o", "a `NAME=VALUE` for main.cf; several may be given", func(s string) error { o.settings = append(o.settings, s); return nil })
 	flag.IntVar(&o.port, "port-base", 0, "added to each port; 0 finds one")
 	size := flag.Int64("size", 400, "size of the disk in MiB")
 	limit := flag.Duration("limit", 12*time.Minute, "give up after so long")
@@ -188,8 +188,8 @@ func (b *bench) system(name string) error {
 	}
 	s.Mail, s.Queue = filepath.Join(b.mnt, "mail"), filepath.Join(b.mnt, "spool")
 	to := "smtp:[127.0.0.1]:" + b.mail.sink.Port()
-	return s.Set("queue_directory="+s.Queue, "queue_journal="+b.o.journal, "virtual_mailbox_base="+s.Mail, "queue_run_delay=2s", "minimal_backoff_time=2s", "maximal_backoff_time=4s",
-		"transport_maps=inline:{ far.test="+to+", later.test="+to+", no.test="+to+" }")
+	return s.Set(append([]string{"queue_directory=" + s.Queue, "virtual_mailbox_base=" + s.Mail, "queue_run_delay=2s", "minimal_backoff_time=2s", "maximal_backoff_time=4s",
+		"transport_maps=inline:{ far.test=" + to + ", later.test=" + to + ", no.test=" + to + " }", "queue_journal=yes"}, b.o.settings...)...)
 }
 
 // record runs mail through the system and returns where in the record the
