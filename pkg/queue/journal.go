@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -286,7 +287,9 @@ func (s *Spool) replayLeft(dir string, restored func(id string)) error {
 }
 
 // redo puts the content of a message that is there on stable storage. What is in its
-// pages now is no proof that they were written. Nothing but its log follows the content.
+// pages now is no proof that they were written. Nothing but its log follows the
+// content. A whole message that says something else is left alone: cleanup(8) may not
+// write to all queues, nor may a journal do it in its name.
 func (s *Spool) redo(queue, path, id string, content []byte) error {
 	if queue == Maildrop {
 		return nil // postsuper(1) has put it there, which it does to what it could read
@@ -294,6 +297,10 @@ func (s *Spool) redo(queue, path, id string, content []byte) error {
 	var before unix.Stat_t
 	if err := unix.Lstat(path, &before); err != nil { // also if it has left, so that there is no path
 		return gone(durable.Wrap("stat", path, err))
+	}
+	whole, same := s.compare(queue, path, id, content)
+	if whole && !same {
+		return nil
 	}
 	if err := s.rewrite(path, 0, content); err != nil {
 		return gone(err)
@@ -303,10 +310,22 @@ func (s *Spool) redo(queue, path, id string, content []byte) error {
 	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, times, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return gone(durable.Wrap("set time of", path, err))
 	}
-	if queue == Corrupt {
+	if queue == Corrupt && !whole {
 		return gone(s.Move(id, Corrupt, Incoming))
 	}
 	return nil
+}
+
+// compare tells whether a file is a whole message, and whether it is this one.
+func (s *Spool) compare(queue, path, id string, content []byte) (whole, same bool) {
+	f, err := s.load(queue, id, path)
+	if err != nil {
+		return false, false
+	}
+	defer f.Close()
+	b := make([]byte, len(content))
+	n, _ := fdReader(f.fd).ReadAt(b, 0)
+	return f.Verify() == nil, bytes.Equal(b[:n], content)
 }
 
 // gone forgives that a file was moved or removed meanwhile: then its pages are well.

@@ -70,6 +70,18 @@ func taken(t *testing.T, s *Spool, body string) (id string, content []byte) {
 	return id, content
 }
 
+// refit gives a changed queue file the right checksums.
+func refit(t *testing.T, b []byte) {
+	t.Helper()
+	h, _, reason := parseHead(b[:headSize])
+	if reason != "" {
+		t.Fatal(reason)
+	}
+	recs := crcAdd(crcAdd(0, b[headSize:h.content]), b[h.content+h.length:h.end])
+	end := appendEnd(nil, h.id, crcAdd(recs, b[:headSize]), crcAdd(0, b[h.content:h.content+h.length]))
+	copy(b[h.end:], end)
+}
+
 func replayed(t *testing.T, s *Spool) (ids []string, err error) {
 	t.Helper()
 	err = s.Replay(func(id string) { ids = append(ids, id) })
@@ -167,7 +179,7 @@ func TestReplay(t *testing.T) {
 	s := newSpool(t, Options{Syncfs: "no"})
 	var contents [][]byte
 	var ids []string
-	for _, body := range []string{"gone\r\n", "empty\r\n", "zero\r\n", "later\r\n", "damaged\r\n", "held\r\n"} {
+	for _, body := range []string{"gone\r\n", "empty\r\n", "zero\r\n", "later\r\n", "damaged\r\n", "held\r\n", "other\r\n"} {
 		id, c := taken(t, s, body)
 		ids, contents = append(ids, id), append(contents, c)
 	}
@@ -191,6 +203,10 @@ func TestReplay(t *testing.T) {
 	check(os.WriteFile(s.Path(Incoming, ids[4]), contents[4][:100], 0o600))
 	check(s.Corrupt(Incoming, ids[4]))
 	check(s.Move(ids[5], Incoming, Hold))
+	// A message that is whole, and that its journal says something else of.
+	other := bytes.Replace(contents[6], []byte("a@b.test"), []byte("x@y.test"), 1)
+	refit(t, other)
+	check(os.WriteFile(s.Path(Incoming, ids[6]), other, 0o600))
 
 	got, err := replayed(t, s)
 	if err != nil || !slices.Equal(got, ids[:1]) {
@@ -200,6 +216,9 @@ func TestReplay(t *testing.T) {
 		if body != "" {
 			isThere(t, s, ids[i], body)
 		}
+	}
+	if b, err := os.ReadFile(s.Path(Incoming, ids[6])); err != nil || !bytes.Equal(b, other) {
+		t.Errorf("a whole message was overwritten (%v)", err)
 	}
 	f, err = s.Load(Deferred, ids[3])
 	check(err)
