@@ -227,8 +227,7 @@ func TestTorn(t *testing.T) {
 	}
 	// Nor is what another journal left in the blocks.
 	alien := bytes.Clone(whole)
-	alien[5*block+10] ^= 1
-	copy(alien[5*block+crcAt:], make([]byte, 4))
+	putHead(alien[5*block:5*block+headSize+4+1+3*block], [16]byte{1}, 2)
 	os.WriteFile(data, alien, 0600)
 	if got := found(t, dir); len(got) != 2 {
 		t.Errorf("with another epoch: %d contents", len(got))
