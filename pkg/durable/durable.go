@@ -2,13 +2,15 @@
 // who ask at the same time.
 //
 // A single caller's file is synced at once (but see Pace). Callers that come
-// while another syncs share one syncfs, where the file system is the mail system's own
-// (syncfs flushes everybody's dirty pages, so it is not used on a shared one)
-// or where the administrator says so; elsewhere each syncs its own file, which
-// the file system's journal batches too. A shared syncfs blocks one thread
-// instead of one for each waiter: measured on ext4 with a journal, it takes a
-// fifth off the suite's processor time at 10 sessions, and brings 3.7 times
-// the messages of Postfix's sequence of system calls at 256 writers.
+// while another syncs share one sync, which blocks one thread instead of one for each:
+//
+//   - On ext4 with a journal and on xfs the pages of each of their files are written out,
+//     and then one of the files is synced. Both carry out changes to names, sizes and maps
+//     of blocks in order, in one journal: what commits the last change commits those before.
+//     So that the last one is that file's, it is touched when all pages are out.
+//   - Where the administrator says so, one syncfs does it, which also writes out what is
+//     anybody else's.
+//   - Elsewhere each syncs its own file.
 //
 // A new file is durable when its content and the directory entry that leads to
 // it are. ext4 with a journal, xfs and btrfs put both on disk with fsync of the
@@ -27,7 +29,7 @@ import (
 )
 
 // FsyncWaiters is the most callers that sync each their own file at a time
-// where a shared syncfs is allowed.
+// where a sync can be shared.
 const FsyncWaiters = 1
 
 // maxFsync bounds the fsync calls that run at a time where syncfs must not be
@@ -49,9 +51,9 @@ type Pace struct {
 
 // Options tell New how to sync.
 type Options struct {
-	// Syncfs is "auto" (or ""): use syncfs for many waiters if the directory is
-	// on a file system of the mail system's own, of a kind known to be sound; "yes": always
-	// allowed; "no": never.
+	// Syncfs is "auto" (or ""): share syncs on file systems of a kind known to be sound,
+	// and use syncfs for SyncAll if the directory is on one of the mail system's own;
+	// "yes": share syncfs; "no": each file is synced alone.
 	Syncfs string
 	Pace   Pace // of shared syncs
 	Ops    *Ops // nil for the real ones
@@ -62,10 +64,13 @@ type Options struct {
 type Committer struct {
 	ops      *Ops
 	root     int // descriptor of the directory, kept so that syncfs reports errors
+	all      int // another one, for SyncAll: an error is reported once for each
 	path     string
 	fs       FileSystem
-	syncDir  bool // new names need an fsync of their directory
-	group    atomic.Bool
+	syncDir  bool         // new names need an fsync of their directory
+	together func(*batch) // how syncs are shared
+	group    atomic.Bool  // whether they are
+	whole    atomic.Bool  // whether SyncAll may be used
 	inFlight atomic.Int32
 	slots    chan struct{} // limits fsync calls
 
@@ -74,17 +79,25 @@ type Committer struct {
 	mu      sync.Mutex
 	idle    sync.Cond
 	next    *batch    // collecting
-	running bool      // a syncfs is under way
+	running bool      // a shared sync is under way
 	last    time.Time // when the last sync started, if there is a pace
 	syncs   atomic.Int64
 	groups  atomic.Int64
 }
 
 type batch struct {
-	done    chan struct{}
-	full    chan struct{} // closed when the crowd is there
-	members int
-	err     error
+	done chan struct{}
+	full chan struct{} // closed when the crowd is there
+	fds  []int
+	errs []error // of the files, if there are any
+	err  error   // of all
+}
+
+func (b *batch) result(i int) error {
+	if b.err == nil && b.errs != nil {
+		return b.errs[i]
+	}
+	return b.err
 }
 
 // New returns a Committer for files below dir, and looks up what file system
@@ -97,16 +110,24 @@ func New(dir string, o Options) (*Committer, error) {
 		return nil, Wrap("open", dir, err)
 	}
 	c.root = fd
+	if c.all, err = c.ops.Open(dir, os.O_RDONLY, 0); err != nil {
+		c.ops.Close(fd)
+		return nil, Wrap("open", dir, err)
+	}
 	c.fs = Inspect(dir)
 	c.syncDir = !c.fs.EntryWithFile
+	c.together = c.syncfs
 	switch o.Syncfs {
 	case "", "auto":
-		c.group.Store(c.fs.Own && c.fs.EntryWithFile)
+		c.together = c.writeOut
+		c.group.Store(c.fs.Ordered())
+		c.whole.Store(c.fs.Own && c.fs.EntryWithFile)
 	case "yes":
 		c.group.Store(true)
+		c.whole.Store(true)
 	case "no":
 	default:
-		c.ops.Close(fd)
+		c.Close()
 		return nil, fmt.Errorf("syncfs mode %q: want auto, yes or no", o.Syncfs)
 	}
 	return c, nil
@@ -118,12 +139,12 @@ func (c *Committer) FileSystem() FileSystem { return c.fs }
 // SyncsDirectories tells whether the directory of a new file is synced too.
 func (c *Committer) SyncsDirectories() bool { return c.syncDir }
 
-// Stats returns how many files were synced alone and how many syncfs calls
-// were made.
+// Stats returns how many files were synced alone and how many shared syncs there
+// were.
 func (c *Committer) Stats() (alone, shared int64) { return c.syncs.Load(), c.groups.Load() }
 
 // Close releases the directory.
-func (c *Committer) Close() error { return c.ops.Close(c.root) }
+func (c *Committer) Close() error { return errors.Join(c.ops.Close(c.root), c.ops.Close(c.all)) }
 
 // Commit returns when f, and its name in dir where the file system needs that,
 // are on stable storage. dir may be nil for a file whose name is durable
@@ -170,15 +191,21 @@ func (c *Committer) SyncOne(fd int, name string) error {
 	return Wrap("fsync", name, err)
 }
 
-// Shares tells whether syncfs is used, and so SyncAll can be.
-func (c *Committer) Shares() bool { return c.group.Load() }
+// Whole tells whether SyncAll may be used: the file system is the mail system's own,
+// or the administrator allows it, and no syncfs has failed.
+func (c *Committer) Whole() bool { return c.whole.Load() }
 
 // SyncAll returns when all that was written to the file system before, by whomever, is
 // on stable storage. fd is a file there that the caller may change.
 func (c *Committer) SyncAll(fd int) error {
-	c.inFlight.Add(1)
-	defer c.inFlight.Add(-1)
-	return c.shared(fd)
+	err := Wrap("syncfs", c.path, c.ops.Syncfs(c.all))
+	if err == nil {
+		err = c.alive(fd)
+	}
+	if err != nil {
+		c.whole.Store(false)
+	}
+	return err
 }
 
 // alive tells whether a sync that succeeded did so. When the journal has failed, in
@@ -194,12 +221,12 @@ func (c *Committer) alive(fd int) error {
 
 // gather waits for others to join b. c.mu is held, but not while it waits.
 func (c *Committer) gather(b *batch) {
-	for members := 0; members < b.members && b.members < c.pace.Crowd; {
+	for members := 0; members < len(b.fds) && len(b.fds) < c.pace.Crowd; {
 		wait := min(c.pace.Interval-time.Since(c.last), c.pace.Quiet)
 		if wait <= 0 {
 			return
 		}
-		members = b.members
+		members = len(b.fds)
 		c.mu.Unlock()
 		t := time.NewTimer(wait)
 		select {
@@ -229,14 +256,9 @@ func (c *Committer) due() bool {
 // errAlone: a shared sync would tell nothing, each must sync its own file.
 var errAlone = errors.New("no shared sync any more")
 
-// shared joins the batch that the next syncfs covers. The caller's data was
-// written before it joined, and a batch is closed before its syncfs starts, so
+// shared joins the batch that the next shared sync covers. The caller's data was
+// written before it joined, and a batch is closed before its sync starts, so
 // that the sync covers every member.
-//
-// The kernel reports a failed write-back once per descriptor. A file whose pages
-// were lost during one syncfs, but whose owner belongs to the next batch, would get
-// no error from that one's, but does get one from fsync of its own descriptor.
-// So there is no other syncfs after one that failed.
 func (c *Committer) shared(fd int) error {
 	c.mu.Lock()
 	if !c.group.Load() {
@@ -244,14 +266,15 @@ func (c *Committer) shared(fd int) error {
 		return errAlone
 	}
 	if b := c.next; b != nil {
-		if b.members++; b.members == c.pace.Crowd {
+		i := len(b.fds)
+		if b.fds = append(b.fds, fd); len(b.fds) == c.pace.Crowd {
 			close(b.full)
 		}
 		c.mu.Unlock()
 		<-b.done
-		return b.err
+		return b.result(i)
 	}
-	b := &batch{done: make(chan struct{}), full: make(chan struct{}), members: 1}
+	b := &batch{done: make(chan struct{}), full: make(chan struct{}), fds: []int{fd}}
 	c.next = b
 	c.gather(b)
 	for c.running {
@@ -271,19 +294,61 @@ func (c *Committer) shared(fd int) error {
 	c.mu.Unlock()
 
 	c.groups.Add(1)
-	b.err = c.ops.Syncfs(c.root)
-	if b.err == nil {
-		b.err = c.alive(fd)
-	}
-	b.err = Wrap("syncfs", c.path, b.err)
+	c.together(b)
 
 	c.mu.Lock()
 	c.running = false
-	if b.err != nil {
-		c.group.Store(false)
-	}
 	c.mu.Unlock()
 	c.idle.Signal()
 	close(b.done)
-	return b.err
+	return b.result(0)
+}
+
+// syncfs syncs the whole file system for a batch.
+//
+// The kernel reports a failed write-back once per descriptor. A file whose pages
+// were lost during one syncfs, but whose owner belongs to the next batch, would get
+// no error from that one's, but does get one from fsync of its own descriptor.
+// So there is no other syncfs after one that failed.
+func (c *Committer) syncfs(b *batch) {
+	err := c.ops.Syncfs(c.root)
+	if err == nil {
+		err = c.alive(b.fds[0])
+	}
+	if b.err = Wrap("syncfs", c.path, err); err != nil {
+		c.group.Store(false)
+	}
+}
+
+// writeOut syncs the files of a batch.
+func (c *Committer) writeOut(b *batch) {
+	for _, fd := range b.fds {
+		c.ops.WriteOut(fd, false) // what is wrong is told below
+	}
+	b.errs = make([]error, len(b.fds))
+	last := -1
+	for i, fd := range b.fds {
+		if err := c.ops.WriteOut(fd, true); err != nil {
+			b.errs[i] = Wrap("write out file below", c.path, err)
+			continue
+		}
+		last = i
+	}
+	if last < 0 {
+		return
+	}
+	if err := c.ops.Touch(b.fds[last]); err != nil {
+		// Then its sync need not commit the others' last changes.
+		for i, fd := range b.fds {
+			if b.errs[i] == nil {
+				b.errs[i] = c.SyncOne(fd, "file below "+c.path)
+			}
+		}
+		return
+	}
+	err := c.ops.Fsync(b.fds[last])
+	if err == nil {
+		err = c.alive(b.fds[last])
+	}
+	b.err = Wrap("fsync file below", c.path, err)
 }

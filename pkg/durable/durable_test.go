@@ -2,6 +2,7 @@ package durable
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -277,7 +278,7 @@ func TestLostInAnothersSync(t *testing.T) {
 	for members := 0; members < 10; runtime.Gosched() {
 		c.mu.Lock()
 		if c.next != nil {
-			members = c.next.members
+			members = len(c.next.fds)
 		}
 		c.mu.Unlock()
 	}
@@ -307,6 +308,150 @@ func TestModes(t *testing.T) {
 	}
 	if _, err := New(filepath.Join(t.TempDir(), "none"), Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing directory: %v", err)
+	}
+}
+
+// ordered is a Committer as on ext4 with a journal, whose file operations are noted
+// as "begin 3", "out 3", "touch 3", "fsync 3"; fails has those that fail.
+func ordered(t *testing.T, fails map[string]error) (c *Committer, done func() []string) {
+	t.Helper()
+	var mu sync.Mutex
+	var l []string
+	note := func(op string) func(int) error {
+		return func(fd int) error {
+			mu.Lock()
+			defer mu.Unlock()
+			s := fmt.Sprint(op, " ", fd)
+			l = append(l, s)
+			return fails[s]
+		}
+	}
+	begin, out := note("begin"), note("out")
+	c = open(t, "no", &Ops{Fsync: note("fsync"), Touch: note("touch"), Alive: note("alive"),
+		WriteOut: func(fd int, wait bool) error {
+			if wait {
+				return out(fd)
+			}
+			return begin(fd)
+		}})
+	c.fs = FileSystem{Type: "ext4", EntryWithFile: true}
+	c.together = c.writeOut
+	c.group.Store(true)
+	return c, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return l
+	}
+}
+
+// TestWriteOut: the files of a batch are written out, all of them before one is
+// touched and synced; and each caller learns what is true of his file.
+func TestWriteOut(t *testing.T) {
+	eio := fmt.Errorf("x: %w", unix.EIO)
+	for what, tc := range map[string]struct {
+		fails map[string]error
+		ops   string
+		bad   []bool // files 3, 4, 5
+	}{
+		"all is well": {nil, "begin 3, begin 4, begin 5, out 3, out 4, out 5, touch 5, fsync 5, alive 5", []bool{false, false, false}},
+		"one file is lost": {map[string]error{"out 4": eio},
+			"begin 3, begin 4, begin 5, out 3, out 4, out 5, touch 5, fsync 5, alive 5", []bool{false, true, false}},
+		"the last file is lost": {map[string]error{"out 5": eio, "begin 3": eio},
+			"begin 3, begin 4, begin 5, out 3, out 4, out 5, touch 4, fsync 4, alive 4", []bool{false, false, true}},
+		"all are lost": {map[string]error{"out 3": eio, "out 4": eio, "out 5": eio},
+			"begin 3, begin 4, begin 5, out 3, out 4, out 5", []bool{true, true, true}},
+		"no commit": {map[string]error{"fsync 5": eio},
+			"begin 3, begin 4, begin 5, out 3, out 4, out 5, touch 5, fsync 5", []bool{true, true, true}},
+		"the file system is dead": {map[string]error{"alive 5": eio},
+			"begin 3, begin 4, begin 5, out 3, out 4, out 5, touch 5, fsync 5, alive 5", []bool{true, true, true}},
+		"another's file": {map[string]error{"touch 5": unix.EPERM, "fsync 4": eio},
+			"begin 3, begin 4, begin 5, out 3, out 4, out 5, touch 5, fsync 3, alive 3, fsync 4, fsync 5, alive 5", []bool{false, true, false}},
+	} {
+		c, ops := ordered(t, tc.fails)
+		b := &batch{fds: []int{3, 4, 5}}
+		c.writeOut(b)
+		if got := strings.Join(ops(), ", "); got != tc.ops {
+			t.Errorf("%s:\n%s\nwant\n%s", what, got, tc.ops)
+		}
+		for i, bad := range tc.bad {
+			if err := b.result(i); (err != nil) != bad {
+				t.Errorf("%s: file %d: %v", what, b.fds[i], err)
+			}
+		}
+	}
+}
+
+// TestSharedWriteOut: each of many callers gets the result of his own file.
+func TestSharedWriteOut(t *testing.T) {
+	fails := map[string]error{}
+	for fd := range 100 {
+		if fd%7 == 0 {
+			fails[fmt.Sprint("out ", fd)] = unix.EIO
+		}
+	}
+	c, ops := ordered(t, fails)
+	c.inFlight.Add(1) // nobody is alone
+	var wg sync.WaitGroup
+	for fd := range 100 {
+		wg.Go(func() {
+			if err := c.CommitFD(fd, -1, "x"); (err != nil) != (fd%7 == 0) {
+				t.Errorf("file %d: %v", fd, err)
+			}
+		})
+	}
+	wg.Wait()
+	n := 0
+	for _, o := range ops() {
+		if strings.HasPrefix(o, "out ") {
+			n++
+		}
+	}
+	if n != 100 {
+		t.Errorf("%d files were written out", n)
+	}
+}
+
+// TestRealWriteOut: the real operations work on a file.
+func TestRealWriteOut(t *testing.T) {
+	f, err := os.OpenFile(filepath.Join(t.TempDir(), "x"), os.O_WRONLY|os.O_CREATE, 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	f.WriteString("x")
+	ops := Real()
+	for _, wait := range []bool{false, true} {
+		if err := ops.WriteOut(int(f.Fd()), wait); err != nil {
+			t.Error(err)
+		}
+	}
+	before, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ops.Touch(int(f.Fd())); err != nil {
+		t.Error(err)
+	}
+	if after, err := f.Stat(); err != nil || after.Mode() != before.Mode() || !after.ModTime().Equal(before.ModTime()) {
+		t.Errorf("before %v %v, after %v %v, %v", before.Mode(), before.ModTime(), after.Mode(), after.ModTime(), err)
+	}
+}
+
+// TestSyncAll: it is told of errors, and not used after one.
+func TestSyncAll(t *testing.T) {
+	var err error
+	c := open(t, "yes", &Ops{Syncfs: func(int) error { return err }})
+	f, e := os.CreateTemp(t.TempDir(), "")
+	if e != nil {
+		t.Fatal(e)
+	}
+	defer f.Close()
+	if e := c.SyncAll(int(f.Fd())); e != nil || !c.Whole() {
+		t.Errorf("SyncAll: %v", e)
+	}
+	err = unix.EIO
+	if e := c.SyncAll(int(f.Fd())); !errors.Is(e, ErrIO) || c.Whole() {
+		t.Errorf("SyncAll of a dead disk: %v", e)
 	}
 }
 

@@ -34,6 +34,12 @@ func (f FileSystem) Local() bool {
 	return false
 }
 
+// Ordered tells that changes to names, sizes and maps of blocks get to the disk in the
+// order in which they were made, whichever files they are of.
+func (f FileSystem) Ordered() bool {
+	return f.EntryWithFile && (f.Type == "ext4" || f.Type == "xfs")
+}
+
 // mount is one line of /proc/self/mountinfo.
 type mount struct {
 	dev, root, point, fs, source string

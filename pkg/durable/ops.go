@@ -20,6 +20,11 @@ type Ops struct {
 	Pwrite func(fd int, p []byte, off int64) (int, error)
 	Fsync  func(fd int) error
 	Syncfs func(fd int) error
+	// WriteOut begins to write the pages of a file to the disk or, with wait, has
+	// written them. It does not commit its size and place, nor flush the disk's cache.
+	WriteOut func(fd int, wait bool) error
+	// Touch makes a change to a file that its next sync has to commit.
+	Touch  func(fd int) error
 	Alive  func(fd int) error // an error if the file system has given up
 	Close  func(fd int) error
 	Rename func(from, to string) error
@@ -38,12 +43,14 @@ func Real() *Ops {
 		Pwrite: func(fd int, p []byte, off int64) (int, error) {
 			return retry(func() (int, error) { return unix.Pwrite(fd, p, off) })
 		},
-		Fsync:  func(fd int) error { return unix.Fsync(fd) },
-		Syncfs: func(fd int) error { return unix.Syncfs(fd) },
-		Alive:  alive,
-		Close:  func(fd int) error { return unix.Close(fd) },
-		Rename: func(from, to string) error { return unix.Rename(from, to) },
-		Unlink: func(name string) error { return unix.Unlink(name) },
+		Fsync:    func(fd int) error { return unix.Fsync(fd) },
+		Syncfs:   func(fd int) error { return unix.Syncfs(fd) },
+		WriteOut: writeOut,
+		Touch:    touch,
+		Alive:    alive,
+		Close:    func(fd int) error { return unix.Close(fd) },
+		Rename:   func(from, to string) error { return unix.Rename(from, to) },
+		Unlink:   func(name string) error { return unix.Unlink(name) },
 	}
 }
 
@@ -70,6 +77,12 @@ func (o *Ops) Fill() *Ops {
 	if n.Syncfs == nil {
 		n.Syncfs = r.Syncfs
 	}
+	if n.WriteOut == nil {
+		n.WriteOut = r.WriteOut
+	}
+	if n.Touch == nil {
+		n.Touch = r.Touch
+	}
 	if n.Alive == nil {
 		n.Alive = r.Alive
 	}
@@ -92,6 +105,24 @@ func retry(f func() (int, error)) (int, error) {
 			return n, err
 		}
 	}
+}
+
+func writeOut(fd int, wait bool) error {
+	flags := unix.SYNC_FILE_RANGE_WRITE
+	if wait {
+		// All three: then it leaves no page out.
+		flags |= unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	}
+	return unix.SyncFileRange(fd, 0, 0, flags)
+}
+
+// touch sets the mode that the file has, which changes the time of its last change.
+func touch(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	return unix.Fchmod(fd, st.Mode&0o7777)
 }
 
 // Sync is f.Sync, with an error also where the file system has given up and a sync

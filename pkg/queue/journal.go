@@ -53,7 +53,7 @@ type journaling struct {
 // error tells why there will be none although the mode is "yes".
 func (s *Spool) UseJournal(mode string, failed func(error)) error {
 	fs := s.commit.FileSystem()
-	suits := fs.EntryWithFile && (fs.Type == "ext4" || fs.Type == "xfs")
+	suits := fs.Ordered()
 	switch mode {
 	case "no":
 		return nil
@@ -123,7 +123,7 @@ func (s *Spool) makeJournal() {
 				s.journalFailed(err)
 			},
 		}
-		if !s.commit.Shares() {
+		if !s.commit.Whole() {
 			o.Checkpoint, o.Keep, o.Interval = s.syncEach, true, journalSlowly
 		}
 		j, err = journal.Create(s.prefix+JournalDir, o)

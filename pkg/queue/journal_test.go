@@ -366,7 +366,7 @@ func TestUseJournal(t *testing.T) {
 	}
 	err := s.UseJournal("yes", nil)
 	fs := s.commit.FileSystem()
-	if suits := fs.EntryWithFile && (fs.Type == "ext4" || fs.Type == "xfs"); suits != (err == nil) || suits != s.jrnl.wanted.Load() {
+	if suits := fs.Ordered(); suits != (err == nil) || suits != s.jrnl.wanted.Load() {
 		t.Errorf("yes on %+v: %v", fs, err)
 	}
 	if err := s.UseJournal("auto", nil); err != nil {
