@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -180,10 +182,19 @@ func (b *bench) finish(t *tally, k *known) error {
 	m.mu.Lock()
 	m.taken = map[string]int{}
 	m.mu.Unlock()
+	left, err := filepath.Glob(filepath.Join(b.s.Queue, queue.JournalDir, "*"))
+	if err != nil {
+		return err
+	}
 	if err := b.s.Start(); err != nil {
 		return fmt.Errorf("start on the disk of state %d: %w", t.states, err)
 	}
-	err := rig.Until(90*time.Second, "finish the work", func() bool {
+	err = rig.Until(90*time.Second, "finish the work", func() bool {
+		for _, path := range left {
+			if _, err := os.Lstat(path); err == nil {
+				return false // messages are not back in the queue yet
+			}
+		}
 		if n := b.s.Waiting(); n > 50 {
 			return false
 		}
