@@ -23,6 +23,7 @@ done
 for fs in ${POWER_FS:-ext4 xfs btrfs}; do
   command -v "mkfs.$fs" > /dev/null || { echo "SKIPPED: $fs: no mkfs.$fs"; continue; }
   grep -qw "$fs" /proc/filesystems || { echo "SKIPPED: the kernel has no $fs"; continue; }
+  bin/test/power -fs "$fs" -files -n 150 || failed=1
   bin/test/power -fs "$fs" ${POWER_FLAGS:-} || failed=1
   if [ "$fs" != btrfs ]; then # which has no journal of new messages
     bin/test/power -fs "$fs" -o queue_syncfs=no ${POWER_FLAGS:-} || failed=1

@@ -86,6 +86,14 @@ func (b *bench) cut(start int) (bool, error) {
 			}
 		}
 	}
+	if b.o.files {
+		fmt.Printf("%s: %d states in %.0f s, %d of them not mountable; %d looks for synced files: %d lost, %d torn\n",
+			b.o.fs, t.states, time.Since(begin).Seconds(), t.unmountable, t.checked, t.lost, t.torn)
+		for _, e := range t.examples {
+			fmt.Printf("%s: WRONG: %s\n", b.o.fs, e)
+		}
+		return t.lost+t.torn == 0 && len(t.examples) == 0, nil
+	}
 	fmt.Printf("%s: %d states in %.0f s, %d of them not mountable; %d looks for acknowledged recipients: %d lost, %d torn, %d twice in a Maildir; %d delivered and still in the queue; %d messages restored from journals, %d incomplete queue files of nobody's\n",
 		b.o.fs, t.states, time.Since(begin).Seconds(), t.unmountable, t.checked, t.lost, t.torn, t.doubled, t.again, t.restored, t.incomplete)
 	if t.restarts > 0 {
@@ -165,9 +173,12 @@ func (b *bench) examine(t *tally, k *known, restart bool) error {
 	if err != nil {
 		return err
 	}
-	if restart {
+	switch {
+	case b.o.files:
+		err = b.lookFiles(t, k)
+	case restart:
 		err = b.finish(t, k)
-	} else {
+	default:
 		err = b.look(t, k)
 	}
 	if e := b.unmount(); err == nil {

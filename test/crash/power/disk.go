@@ -47,6 +47,14 @@ func (r *recorder) mark(text string) {
 	r.mu.Unlock()
 }
 
+// position is mark, and returns where the record goes on.
+func (r *recorder) position(text string) int {
+	r.mark(text)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.log)
+}
+
 func (r *recorder) Getattr(ctx context.Context, f fs.FileHandle, o *fuse.AttrOut) syscall.Errno {
 	o.Mode = 0600
 	o.Size = uint64(len(r.disk))

@@ -4,6 +4,7 @@
 // # Usage
 //
 //	power [-fs ext4|xfs|btrfs] [-n MESSAGES] [-subsets N] [-restarts N] [-deaths N] [-seed N] [-o NAME=VALUE]...
+//	power -files [-syncfs auto|yes|no] [-fs ext4|xfs|btrfs] [-n FILES] [-subsets N] [-seed N]
 //
 // # Description
 //
@@ -23,6 +24,10 @@
 // also given to the mail system, which must finish the work: then each message
 // must be in its Maildirs exactly once.
 //
+// With -files there is no mail system, but files that are written as in a Maildir and
+// synced by pkg/durable, many at a time, beside others whose syncs make the file system
+// commit at any moment; each must be whole after every cut since its sync returned.
+//
 // With -deaths the disk fails while mail comes in: altogether, for writing, for
 // flushes, for one write in a hundred, or for a while for the messages and not for
 // what the file system itself writes. What was acknowledged until the end must be
@@ -38,7 +43,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -54,6 +61,8 @@ type options struct {
 	deaths   int
 	seed     int64
 	settings []string
+	files    bool
+	syncfs   string
 	port     int
 }
 
@@ -78,6 +87,8 @@ func main() {
 	flag.IntVar(&o.restarts, "restarts", 8, "disks on which the mail system is started again")
 	flag.IntVar(&o.deaths, "deaths", 0, "let the disk fail in each of several ways so often, rather than cut the power")
 	flag.Int64Var(&o.seed, "seed", time.Now().UnixNano(), "for the random choices")
+	flag.BoolVar(&o.files, "files", false, "files that pkg/durable syncs, instead of a mail system")
+	flag.StringVar(&o.syncfs, "syncfs", "auto", "how, with -files: auto, yes or no")
 	flag.Func("o", "a `NAME=VALUE` for main.cf; several may be given", func(s string) error { o.settings = append(o.settings, s); return nil })
 	flag.IntVar(&o.port, "port-base", 0, "added to each port; 0 finds one")
 	size := flag.Int64("size", 400, "size of the disk in MiB")
@@ -92,6 +103,14 @@ func main() {
 		b.clean()
 		fail("not finished within %v", *limit)
 	})
+	// Whoever ended without this would leave a loop device on a file that nobody serves.
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		s := <-end
+		b.clean()
+		fail("%v", s)
+	}()
 	ok, err := b.run(*size << 20)
 	b.clean()
 	if err != nil {
@@ -152,7 +171,11 @@ func (b *bench) run(size int64) (bool, error) {
 	if err := b.format(); err != nil {
 		return false, err
 	}
-	start, err := b.record()
+	record := b.record
+	if b.o.files {
+		record = b.recordFiles
+	}
+	start, err := record()
 	if err != nil {
 		return false, err
 	}
@@ -208,10 +231,7 @@ func (b *bench) record() (start int, err error) {
 		return 0, err
 	}
 	unix.Sync()
-	b.dev.rec.mark("start")
-	b.dev.rec.mu.Lock()
-	start = len(b.dev.rec.log)
-	b.dev.rec.mu.Unlock()
+	start = b.dev.rec.position("start")
 	if err := b.mail.run(b.s); err != nil {
 		return 0, err
 	}
