@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -8,6 +10,7 @@ import (
 	"posthaste/pkg/clock"
 	"posthaste/pkg/envelope"
 	"posthaste/pkg/journal/journaltest"
+	"posthaste/pkg/proto/qmgr"
 	"posthaste/pkg/queue"
 )
 
@@ -50,5 +53,26 @@ func TestJournal(t *testing.T) {
 	w.q.nextRun = clock.Now()
 	w.q.mu.Unlock()
 	w.q.kick()
+	delivered(id)
+	// And when a cleanup goes.
+	id = lose()
+	path := filepath.Join(w.dir, "qmgr")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		if c, err := ln.Accept(); err == nil {
+			w.q.serve(ctx, c, nil)
+		}
+	}()
+	n := qmgr.NewNotifier(path)
+	other := w.message(queue.Incoming, envelope.Message{Sender: "a@x.example"}, "u@now.example")
+	n.Notify(other)
+	w.in(other, "")
+	n.Close()
 	delivered(id)
 }

@@ -91,6 +91,7 @@ type manager struct {
 	later    []candidate // to be offered again after retryPause
 	laterAt  time.Time
 	nextRun  time.Time // of the deferred queue
+	replayAt time.Time // when a cleanup that has gone may have left a journal; zero if none
 	draining bool
 	handOver time.Time // until then, notified leaves messages to the activators
 	open     int       // messages with an open descriptor
@@ -160,6 +161,17 @@ func (q *manager) replay() {
 	if n > 0 {
 		q.requestScan(&q.incoming, false)
 	}
+}
+
+// replayAfter is how long a process takes to leave after its connections have.
+const replayAfter = time.Second
+
+// cleanupGone has the next tick look for a journal, some time later. One that is
+// there for a failure to write it is also looked for at each queue run.
+func (q *manager) cleanupGone() {
+	q.mu.Lock()
+	q.replayAt = clock.Now().Add(replayAfter)
+	q.mu.Unlock()
 }
 
 // recover moves every message of the active queue back to incoming, but for
@@ -244,8 +256,13 @@ func (q *manager) tick() time.Duration {
 	if !q.nextRun.After(now) {
 		q.nextRun = now.Add(q.set.runDelay)
 		q.deferred.more = true
-		q.tasks.Go(q.replay) // of a cleanup that was killed
+		q.replayAt = now
 	}
+	if !q.replayAt.IsZero() && !q.replayAt.After(now) {
+		q.replayAt = time.Time{}
+		q.tasks.Go(q.replay)
+	}
+	soonest(q.replayAt)
 	soonest(q.nextRun)
 	if len(q.later) > 0 && !q.laterAt.After(now) {
 		l := q.later

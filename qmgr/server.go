@@ -43,6 +43,7 @@ func (q *manager) serve(ctx context.Context, nc net.Conn, draining <-chan struct
 		typ, p, err := c.ReadFrame()
 		if err != nil {
 			if notifies {
+				q.cleanupGone()
 				q.requestScan(&q.incoming, false) // for messages that it could not announce any more
 			}
 			var ne net.Error
