@@ -45,6 +45,7 @@ type journaling struct {
 	count  int       // messages since
 	making bool
 	closed bool
+	maker  sync.WaitGroup
 }
 
 // UseJournal lets new messages become durable by a journal (package journal) while
@@ -108,7 +109,7 @@ func (s *Spool) wantJournal() {
 	m.count = 0
 	m.making = true
 	m.wanted.Store(false)
-	go s.makeJournal()
+	m.maker.Go(s.makeJournal)
 }
 
 func (s *Spool) makeJournal() {
@@ -187,6 +188,7 @@ func (s *Spool) closeJournal() {
 	m.mu.Lock()
 	m.closed = true
 	m.mu.Unlock()
+	m.maker.Wait()
 	if j := m.current.Swap(nil); j != nil {
 		j.Close()
 	}

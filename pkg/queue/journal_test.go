@@ -354,6 +354,26 @@ func TestJournalFails(t *testing.T) {
 	}
 }
 
+// TestEndWhileMade: a journal that is being made at the end is gone after it.
+func TestEndWhileMade(t *testing.T) {
+	real := durable.Real()
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	ops := journalOps(new(atomic.Int32))
+	ops.Pwrite = func(fd int, p []byte, off int64) (int, error) {
+		once.Do(func() { close(begun); <-goOn })
+		return real.Pwrite(fd, p, off)
+	}
+	s := journalSpool(t, "yes", ops, func(err error) { t.Error(err) })
+	write(t, s, Incoming, spec{rcpts: []string{"a@b.test"}})
+	<-begun
+	time.AfterFunc(20*time.Millisecond, func() { close(goOn) })
+	s.Close()
+	if l := journals(t, s); len(l) > 0 {
+		t.Errorf("left after the end: %v", l)
+	}
+}
+
 // TestUseJournal: a journal is made while many messages come, and where it is sound.
 func TestUseJournal(t *testing.T) {
 	var syncs atomic.Int32
