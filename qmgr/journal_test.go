@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -54,22 +52,10 @@ func TestJournal(t *testing.T) {
 	w.q.mu.Unlock()
 	w.q.kick()
 	delivered(id)
+
 	// And when a cleanup goes.
 	id = lose()
-	path := filepath.Join(w.dir, "qmgr")
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		if c, err := ln.Accept(); err == nil {
-			w.q.serve(ctx, c, nil)
-		}
-	}()
-	n := qmgr.NewNotifier(path)
+	n := qmgr.NewNotifier(w.listen())
 	other := w.message(queue.Incoming, envelope.Message{Sender: "a@x.example"}, "u@now.example")
 	n.Notify(other)
 	w.in(other, "")

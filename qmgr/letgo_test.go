@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"net"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
@@ -148,24 +146,8 @@ func TestLetGoByStrangers(t *testing.T) {
 	w := newWorld(t)
 	w.start()
 	os.Chmod(w.dir, 0o755)
-	path := filepath.Join(w.dir, "s")
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
+	path := w.listen()
 	os.Chmod(path, 0o666)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go w.q.serve(ctx, c, nil)
-		}
-	}()
 	ask := func() error {
 		c, err := qmgr.Dial(path)
 		if err != nil {

@@ -175,23 +175,7 @@ func TestService(t *testing.T) {
 	w := newWorld(t)
 	w.agent("local", all(sent))
 	w.start()
-	path := filepath.Join(w.dir, "s")
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go w.q.serve(ctx, c, nil)
-		}
-	}()
+	path := w.listen()
 	n := qmgr.NewNotifier(path)
 	defer n.Close()
 	var ids []string

@@ -245,6 +245,28 @@ func (w *world) agent(name string, fn func(ctx context.Context, j *delivery.Job)
 	return kill
 }
 
+// listen has the queue manager serve a socket until the test ends.
+func (w *world) listen() (path string) {
+	w.t.Helper()
+	path = filepath.Join(w.dir, "s")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.t.Cleanup(func() { cancel(); ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go w.q.serve(ctx, c, nil)
+		}
+	}()
+	return path
+}
+
 // outcome reports the same for all recipients.
 func all(o envelope.Outcome) func(context.Context, *delivery.Job) {
 	return func(_ context.Context, j *delivery.Job) {
